@@ -1,0 +1,59 @@
+"""Errors that help: what happened, where, and what to do next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with what was given.
+
+    `field` is a dotted path (`lora.r`) or empty; `line` counts from 1 where a file is concerned.
+    """
+
+    message: str
+    field: str = ""
+    line: int | None = None
+    mend: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.field}: " if self.field else ""
+        return f"{where}{self.message}" + (f" {self.mend}" if self.mend else "")
+
+
+class UserError(Exception):
+    """Something that the user can mend; the command line prints it and exits with `exit_code`.
+
+    Exit codes: 1 the run failed, 2 bad input, 3 out of memory.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: str = "", then: str = "", exit_code: int = 2) -> None:
+        self.what = what
+        self.where = where
+        self.then = then
+        self.exit_code = exit_code
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        where = f"{self.where}: " if self.where else ""
+        return f"{where}{self.what}" + (f"\n  {self.then}" if self.then else "")
+
+
+class SpecError(UserError):
+    """A run spec that cannot be used; carries every problem found, not only the first."""
+
+    def __init__(self, problems: tuple[Problem, ...], *, where: str = "") -> None:
+        self.problems = problems
+        lines = []
+        for problem in problems:
+            at = f"{where}:{problem.line}: " if where and problem.line else ""
+            lines.append(f"{at}{problem}")
+        many = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(
+            f"the run spec has {many}:\n  " + "\n  ".join(lines),
+            where="" if any(p.line for p in problems) else where,
+            then="The README lists every setting with its range.",
+        )

@@ -1,0 +1,199 @@
+"""What a training worker reports: one event a line in `events.jsonl`, append-only and numbered."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tui_lora.core.wire import Message, Wire
+
+Verdict = Literal["done", "stopped", "paused", "failed", "out_of_memory"]
+
+
+class Event(Message):
+    """`seq` counts from 1 through all attempts; `t` is unix seconds, `mono` monotonic seconds."""
+
+    seq: int = 0
+    t: float = 0.0
+    mono: float = 0.0
+    step: int | None = None
+
+
+class AttemptStarted(Event):
+    """A worker began; its first event. `resumed_from` is the checkpoint's step."""
+
+    type: ClassVar[str] = "attempt_started"
+    attempt: int
+    pid: int
+    resumed_from: int | None = None
+    versions: dict[str, str] = {}
+
+
+class PhaseStarted(Event):
+    """A part of the work that takes over a second; `expect_s`: how long, if known."""
+
+    type: ClassVar[str] = "phase_started"
+    name: str
+    label: str
+    expect_s: float | None = None
+
+
+class PhaseProgressed(Event):
+    type: ClassVar[str] = "phase_progressed"
+    name: str
+    done: float
+    total: float | None = None
+    unit: str = ""
+
+
+class PhaseFinished(Event):
+    type: ClassVar[str] = "phase_finished"
+    name: str
+    seconds: float
+
+
+class Choice(BaseModel):
+    """What an 'auto' became, and why."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    setting: str
+    value: str
+    reason: str
+
+
+class ChoicesMade(Event):
+    type: ClassVar[str] = "choices_made"
+    choices: tuple[Choice, ...]
+
+
+class RunPlanned(Event):
+    """Known once the trainer is built. Counts of rows, parameters and optimizer steps."""
+
+    type: ClassVar[str] = "run_planned"
+    total_steps: int
+    epochs: float
+    train_rows: int
+    eval_rows: int
+    rows_per_step: int
+    trainable_parameters: int
+    total_parameters: int
+    device: str
+    log_every_steps: int = 1
+
+
+class StepDone(Event):
+    """An optimizer step. Losses are mean cross-entropy a trained token, in nats.
+
+    `tokens_per_s` counts the tokens that went through the model, without padding, since the last
+    report; `tokens_seen` all of them since step 0 of the first attempt. Memory in GiB: torch's
+    allocated, reserved and peak reserved on a card, the process's resident memory otherwise.
+    """
+
+    type: ClassVar[str] = "step_done"
+    epoch: float
+    loss: float | None = None
+    learning_rate: float | None = None
+    grad_norm: float | None = None
+    tokens_per_s: float | None = None
+    tokens_seen: int = 0
+    step_s: float | None = None
+    eta_s: float | None = None
+    allocated_gib: float | None = None
+    reserved_gib: float | None = None
+    peak_reserved_gib: float | None = None
+    process_gib: float | None = None
+    card_used_gib: float | None = None
+
+
+class Evaluated(Event):
+    """Loss on the held-out rows. At step 0 the adapter is still zero, so this is the base's."""
+
+    type: ClassVar[str] = "evaluated"
+    loss: float
+    rows: int
+    seconds: float
+
+
+class CheckpointSaved(Event):
+    """A checkpoint is whole: its manifest was written last and read back."""
+
+    type: ClassVar[str] = "checkpoint_saved"
+    path: str
+    size_bytes: int
+    seconds: float
+
+
+class AdapterSaved(Event):
+    """The adapter stands in the session and was read back."""
+
+    type: ClassVar[str] = "adapter_saved"
+    path: str
+    size_bytes: int
+    tensors: int
+
+
+class Notice(Event):
+    """Something that the user should know; `text` is for people."""
+
+    type: ClassVar[str] = "notice"
+    level: Literal["info", "warning", "error"]
+    text: str
+
+
+class Heartbeat(Event):
+    """Alive, and the next sign of life comes within `next_s` seconds."""
+
+    type: ClassVar[str] = "heartbeat"
+    next_s: float
+
+
+class OrderAnswered(Event):
+    type: ClassVar[str] = "order_answered"
+    id: str
+    ok: bool
+    message: str
+
+
+class AttemptFinished(Event):
+    """The last event of an attempt; `result.json` says the same and is what counts."""
+
+    type: ClassVar[str] = "attempt_finished"
+    attempt: int
+    verdict: Verdict
+    message: str = ""
+
+
+EVENTS: Wire[Event] = Wire(
+    AttemptStarted,
+    PhaseStarted,
+    PhaseProgressed,
+    PhaseFinished,
+    ChoicesMade,
+    RunPlanned,
+    StepDone,
+    Evaluated,
+    CheckpointSaved,
+    AdapterSaved,
+    Notice,
+    Heartbeat,
+    OrderAnswered,
+    AttemptFinished,
+)
+
+
+class Result(BaseModel):
+    """`result.json`: the last word of an attempt, written whole. Losses in nats a token."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    attempt: int
+    verdict: Verdict
+    step: int
+    total_steps: int | None = None
+    message: str = ""
+    seconds: float | None = None
+    loss: float | None = None
+    base_eval_loss: float | None = None
+    eval_loss: float | None = None
+    adapter_bytes: int | None = None
+    finished: float | None = None

@@ -1,0 +1,214 @@
+"""The settings of a run spec as a flat list: what form, `--set`, README and `?` are made from."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin
+
+import annotated_types
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from tui_lora.core.spec import RunSpec
+
+Kind = Literal["text", "whole", "number", "yes_no", "choice", "names"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting. `default` is None for 'empty' and `...` where a value must be given."""
+
+    path: str
+    label: str
+    help: str
+    unit: str
+    argument: str
+    kind: Kind
+    choices: tuple[str, ...]
+    minimum: float | None
+    maximum: float | None
+    default: Any
+    optional: bool
+
+    @property
+    def section(self) -> str:
+        return self.path.split(".")[0]
+
+    @property
+    def range_text(self) -> str:
+        """`1 to 1,024`, `above 0`, the choices, or nothing."""
+        if self.kind == "yes_no":
+            return "yes, no"
+        if self.choices:
+            return ", ".join(self.choices)
+        low, high = self.minimum, self.maximum
+        if low is not None and high is not None:
+            return f"{_limit(low)} to {_limit(high)}"
+        if low is not None:
+            return f"from {_limit(low)}"
+        if high is not None:
+            return f"up to {_limit(high)}"
+        return ""
+
+
+def _limit(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:g}"
+
+
+SECTION_TITLES = {
+    "model": "Base",
+    "quantization": "Quantization",
+    "dataset": "Dataset",
+    "lora": "LoRA",
+    "training": "Training",
+    "evaluation": "Evaluation",
+    "hardware": "Hardware",
+}
+
+
+@cache
+def settings() -> tuple[Setting, ...]:
+    """Every setting of the spec that has more than one possible value, in the spec's order."""
+    return tuple(_walk())
+
+
+@cache
+def setting_at(path: str) -> Setting:
+    """The setting called `lora.r`; raises KeyError for an unknown path."""
+    for found in settings():
+        if found.path == path:
+            return found
+    raise KeyError(path)
+
+
+def _walk() -> Iterator[Setting]:
+    for section, info in RunSpec.model_fields.items():
+        model = info.annotation
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            continue
+        for name, field in model.model_fields.items():
+            found = _setting(f"{section}.{name}", field)
+            if not (found.kind == "choice" and len(found.choices) < 2):
+                yield found
+
+
+def _setting(path: str, field: FieldInfo) -> Setting:
+    options = _members(field.annotation)
+    optional = type(None) in options
+    literals: list[Any] = [v for o in options if get_origin(o) is Literal for v in get_args(o)]
+    kind: Kind = "text"
+    choices: tuple[str, ...] = ()
+    if bool in options and literals:
+        kind, choices = "choice", (*(str(v) for v in literals), "yes", "no")
+    elif literals:
+        kind, choices = "choice", tuple(str(v) for v in literals)
+    elif bool in options:
+        kind = "yes_no"
+    elif int in options:
+        kind = "whole"
+    elif float in options:
+        kind = "number"
+    elif any(get_origin(o) is tuple for o in options):
+        kind = "names"
+    low: Any = None
+    high: Any = None
+    for limit in field.metadata:
+        if isinstance(limit, annotated_types.Ge):
+            low = limit.ge
+        elif isinstance(limit, annotated_types.Gt):
+            low = limit.gt
+        elif isinstance(limit, annotated_types.Le):
+            high = limit.le
+        elif isinstance(limit, annotated_types.Lt):
+            high = limit.lt
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    return Setting(
+        path=path,
+        label=field.title or path,
+        help=field.description or "",
+        unit=str(extra.get("unit", "")),
+        argument=str(extra.get("argument", "")),
+        kind=kind,
+        choices=choices,
+        minimum=low,
+        maximum=high,
+        default=... if field.default is PydanticUndefined else field.default,
+        optional=optional,
+    )
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    if get_origin(annotation) in (Union, types.UnionType):
+        return get_args(annotation)
+    return (annotation,)
+
+
+def show(value: Any) -> str:
+    """A setting's value as the form and the README show it."""
+    if value is None or value is ...:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, (tuple, list)):
+        return ", ".join(str(item) for item in value)
+    return str(value)
+
+
+def read(path: str, text: str) -> Any:
+    """What was typed for the setting `path`, as a value for the spec to check.
+
+    Never fails: what is no number stays text, and the spec says what is wrong with it.
+    """
+    found = setting_at(path)
+    text = text.strip()
+    if text == "" or (found.optional and text.lower() in ("none", "null", "~")):
+        return None if found.optional else ""
+    if found.kind in ("yes_no", "choice") and text.lower() in ("yes", "no", "true", "false"):
+        if "yes" in found.choices or found.kind == "yes_no":
+            return text.lower() in ("yes", "true")
+        return text
+    if found.kind == "names" and ("," in text or text.startswith("[")):
+        return tuple(name.strip(" '\"") for name in text.strip("[]").split(",") if name.strip())
+    if found.kind in ("whole", "number"):
+        plain = text.replace("_", "").replace(",", "")
+        try:
+            return int(plain)
+        except ValueError:
+            pass
+        try:
+            return float(plain)
+        except ValueError:
+            return text
+    return text
+
+
+def get(data: Mapping[str, Any], path: str) -> Any:
+    """The value at `lora.r` in nested data; the setting's default when it is not there."""
+    section, name = path.split(".")
+    part = data.get(section)
+    if isinstance(part, Mapping) and name in part:
+        return part[name]
+    return setting_at(path).default
+
+
+def put(data: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy of nested data with the value at `lora.r` replaced.
+
+    Unknown paths are kept too, since it is the spec that names the nearest right one.
+    """
+    changed: dict[str, Any] = dict(data)
+    section, _, name = path.partition(".")
+    if not name:
+        changed[section] = value
+        return changed
+    part = changed.get(section)
+    inner = dict(part) if isinstance(part, Mapping) else {}
+    inner[name] = value
+    changed[section] = inner
+    return changed

@@ -1,0 +1,96 @@
+"""Rules across the settings of a run spec; each returns a problem or nothing, and all are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tui_lora.core.errors import Problem
+from tui_lora.core.spec import RunSpec
+
+Rule = Callable[[RunSpec], Problem | None]
+
+
+def _warmup_within_run(spec: RunSpec) -> Problem | None:
+    steps = spec.training.max_steps
+    if steps is not None and spec.training.warmup >= 1 and spec.training.warmup >= steps:
+        return Problem(
+            f"warms up for {spec.training.warmup:g} steps, but the run has only {steps}.",
+            "training.warmup",
+            mend="Give a share below 1, or fewer steps.",
+        )
+    return None
+
+
+def _whole_warmup_steps(spec: RunSpec) -> Problem | None:
+    if spec.training.warmup > 1 and spec.training.warmup % 1:
+        return Problem(
+            f"from 1 on is a number of steps and must be whole (given: {spec.training.warmup:g}).",
+            "training.warmup",
+        )
+    return None
+
+
+def _dora_on_int8(spec: RunSpec) -> Problem | None:
+    if spec.lora.variant == "dora" and spec.quantization.scheme == "int8":
+        return Problem(
+            "DoRA on an int8 base is not reliable (it needs the unpacked weights at every step).",
+            "lora.variant",
+            mend="Use nf4 or no quantization, or another variant.",
+        )
+    return None
+
+
+def _early_stopping_needs_evaluation(spec: RunSpec) -> Problem | None:
+    nothing_held_out = spec.dataset.eval_path is None and spec.dataset.eval_share == 0
+    if spec.evaluation.early_stopping is not None and nothing_held_out:
+        return Problem(
+            "needs held-out rows, and there are none.",
+            "evaluation.early_stopping",
+            mend="Set dataset.eval_share above 0 or name dataset.eval_path.",
+        )
+    return None
+
+
+def _no_quantized_dtype_mix(spec: RunSpec) -> Problem | None:
+    four_bit = spec.quantization.scheme in ("nf4", "fp4")
+    if not four_bit and spec.quantization.compute_dtype != "auto":
+        return Problem(
+            f"only means something for nf4 and fp4, and quantization is "
+            f"{spec.quantization.scheme}.",
+            "quantization.compute_dtype",
+            mend="Set it to auto, or model.dtype instead.",
+        )
+    return None
+
+
+def _eval_file_is_not_the_dataset(spec: RunSpec) -> Problem | None:
+    if spec.dataset.eval_path is not None and spec.dataset.eval_path == spec.dataset.path:
+        return Problem(
+            "is the dataset itself, so the eval loss would be measured on trained rows.",
+            "dataset.eval_path",
+            mend="Leave it empty and set dataset.eval_share.",
+        )
+    return None
+
+
+def _named_targets_are_names(spec: RunSpec) -> Problem | None:
+    targets = spec.lora.target_modules
+    if isinstance(targets, tuple) and any(not name.strip() for name in targets):
+        return Problem("has an empty name in its list.", "lora.target_modules")
+    return None
+
+
+RULES: tuple[Rule, ...] = (
+    _warmup_within_run,
+    _whole_warmup_steps,
+    _dora_on_int8,
+    _early_stopping_needs_evaluation,
+    _no_quantized_dtype_mix,
+    _eval_file_is_not_the_dataset,
+    _named_targets_are_names,
+)
+
+
+def broken_rules(spec: RunSpec) -> tuple[Problem, ...]:
+    """Every rule that `spec` breaks, in the order of `RULES`."""
+    return tuple(problem for rule in RULES if (problem := rule(spec)) is not None)

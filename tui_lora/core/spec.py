@@ -1,0 +1,448 @@
+"""The run spec: everything that defines a fine-tune, as one typed, frozen object.
+
+Each setting carries its label, its sentence of help, its unit, its range and the library argument
+that it becomes. The form, `--set`, the README's table and `?` are all made from here (`fields.py`);
+tests hold the named arguments against the installed libraries.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tui_lora.core.errors import Problem, SpecError
+
+
+def setting(
+    default: Any,
+    label: str,
+    help: str,
+    *,
+    argument: str = "",
+    unit: str = "",
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    min_length: int | None = None,
+) -> Any:
+    """A pydantic field with what people are told of it; `argument`: `LoraConfig.r` and the like."""
+    return Field(
+        default,
+        title=label,
+        description=help,
+        ge=ge,
+        gt=gt,
+        le=le,
+        lt=lt,
+        min_length=min_length,
+        json_schema_extra={"unit": unit, "argument": argument},
+    )
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ModelSpec(_Section):
+    id: str = setting(
+        ...,
+        "model",
+        "A folder with config.json and safetensors, a GGUF file, or the id of a model that is "
+        "already in the Hugging Face cache or can be fetched.",
+        argument="AutoModelForCausalLM.from_pretrained(pretrained_model_name_or_path)",
+        min_length=1,
+    )
+    revision: str | None = setting(
+        None,
+        "revision",
+        "Branch, tag or commit of a Hub model; a commit pins the run to exactly these weights.",
+        argument="AutoModelForCausalLM.from_pretrained(revision)",
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
+        "auto",
+        "dtype",
+        "Precision of the base's weights. auto: bfloat16 on cards from sm80 (Ampere), float16 on "
+        "older cards, float32 on the CPU.",
+        argument="AutoModelForCausalLM.from_pretrained(dtype)",
+    )
+    attention: Literal["auto", "sdpa", "eager"] = setting(
+        "auto",
+        "attention",
+        "How attention is computed. auto: sdpa (PyTorch's fused kernels), or eager where the model "
+        "has no sdpa.",
+        argument="AutoModelForCausalLM.from_pretrained(attn_implementation)",
+    )
+
+
+class QuantizationSpec(_Section):
+    scheme: Literal["none", "int8", "nf4", "fp4"] = setting(
+        "none",
+        "quantization",
+        "How the frozen base is stored: none (16 or 32 bits), int8 (half of 16 bits), nf4 or fp4 "
+        "(about a quarter). The adapter itself is never quantized.",
+        argument="BitsAndBytesConfig.load_in_4bit, BitsAndBytesConfig.load_in_8bit, "
+        "BitsAndBytesConfig.bnb_4bit_quant_type",
+    )
+    double_quant: bool = setting(
+        True,
+        "double quant",
+        "Quantize the 4-bit scales too: saves about 0.37 bits a weight, costs a little time. Only "
+        "for nf4 and fp4.",
+        argument="BitsAndBytesConfig.bnb_4bit_use_double_quant",
+    )
+    compute_dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
+        "auto",
+        "compute dtype",
+        "Precision in which 4-bit weights are unpacked and multiplied. auto: the same as dtype.",
+        argument="BitsAndBytesConfig.bnb_4bit_compute_dtype",
+    )
+
+
+class DatasetSpec(_Section):
+    path: str = setting(
+        ...,
+        "dataset",
+        "A JSONL or JSON file of rows to learn from, or quickstart for the dataset that comes with "
+        "tui-lora.",
+        min_length=1,
+    )
+    format: Literal["auto", "messages", "prompt_completion"] = setting(
+        "auto",
+        "format",
+        "What a row looks like: messages (role and content) or prompt and completion. auto: found "
+        "by looking at the rows.",
+    )
+    eval_path: str | None = setting(
+        None,
+        "held-out file",
+        "A file of rows that are never trained on; the eval loss is measured on them. Empty: a "
+        "share of the dataset is held out.",
+    )
+    eval_share: float = setting(
+        0.1,
+        "held-out share",
+        "Share of the rows that is held out for evaluation where there is no held-out file. 0 "
+        "trains on everything and measures nothing.",
+        ge=0,
+        le=0.5,
+    )
+    max_rows: int | None = setting(
+        None, "max rows", "Use only the first so many rows. Empty: all.", unit="rows", ge=1
+    )
+    loss_on: Literal["auto", "completion", "all"] = setting(
+        "auto",
+        "loss on",
+        "Which tokens are learned: completion (the last answer only) or all (the prompt too). "
+        "auto: completion.",
+        argument="SFTConfig.completion_only_loss",
+    )
+
+
+class LoraSpec(_Section):
+    r: int = setting(
+        16,
+        "rank",
+        "Width of the bypass: each target of shape out x in gains r x (in + out) weights. 8 to 32 "
+        "is usual.",
+        argument="LoraConfig.r",
+        ge=1,
+        le=1024,
+    )
+    alpha: float = setting(
+        32,
+        "alpha",
+        "Strength of the adapter: its output is scaled by alpha / r. Twice the rank is usual.",
+        argument="LoraConfig.lora_alpha",
+        gt=0,
+        le=4096,
+    )
+    dropout: float = setting(
+        0.05,
+        "dropout",
+        "Share of the adapter's inputs dropped while training; a little of it slows over-fitting.",
+        argument="LoraConfig.lora_dropout",
+        ge=0,
+        lt=1,
+    )
+    target_modules: str | tuple[str, ...] = setting(
+        "all-linear",
+        "targets",
+        "Which layers get an adapter: all-linear (every linear layer but the output), or names "
+        "such as q_proj, v_proj.",
+        argument="LoraConfig.target_modules",
+        min_length=1,
+    )
+    variant: Literal["lora", "rslora", "dora"] = setting(
+        "lora",
+        "variant",
+        "lora; rslora scales by alpha / sqrt(r), steadier at high ranks; dora learns direction and "
+        "length apart, slower and often a little better.",
+        argument="LoraConfig.use_rslora, LoraConfig.use_dora",
+    )
+
+
+class TrainingSpec(_Section):
+    epochs: float = setting(
+        3,
+        "epochs",
+        "How often every row is seen. Unused when max steps is set.",
+        argument="SFTConfig.num_train_epochs",
+        gt=0,
+        le=1000,
+    )
+    max_steps: int | None = setting(
+        None,
+        "max steps",
+        "Stop after so many optimizer steps, whatever the epochs say. Empty: the epochs decide.",
+        argument="SFTConfig.max_steps",
+        unit="steps",
+        ge=1,
+    )
+    micro_batch: int = setting(
+        2,
+        "micro-batch",
+        "Rows that go through the model at once. The first thing to lower when memory is short.",
+        argument="SFTConfig.per_device_train_batch_size",
+        unit="rows",
+        ge=1,
+        le=1024,
+    )
+    accumulation: int = setting(
+        8,
+        "accumulation",
+        "Micro-batches summed before a step: micro-batch x accumulation rows make one step, at the "
+        "memory of one micro-batch.",
+        argument="SFTConfig.gradient_accumulation_steps",
+        ge=1,
+        le=4096,
+    )
+    learning_rate: float = setting(
+        2e-4,
+        "learning rate",
+        "Size of a step. 1e-4 to 3e-4 is usual for LoRA; about ten times that of full fine-tuning.",
+        argument="SFTConfig.learning_rate",
+        gt=0,
+        le=1,
+    )
+    scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup"] = setting(
+        "cosine",
+        "scheduler",
+        "How the learning rate falls over the run.",
+        argument="SFTConfig.lr_scheduler_type",
+    )
+    warmup: float = setting(
+        0.03,
+        "warm-up",
+        "The rate climbs from 0 at the start: below 1 a share of all steps, from 1 on a number of "
+        "steps.",
+        argument="SFTConfig.warmup_steps",
+        ge=0,
+    )
+    max_length: int = setting(
+        1024,
+        "max length",
+        "Longest row; what goes beyond is cut off at the end. Memory grows with it.",
+        argument="SFTConfig.max_length",
+        unit="tokens",
+        ge=8,
+        le=1_048_576,
+    )
+    packing: Literal["auto"] | bool = setting(
+        "auto",
+        "packing",
+        "Put several short rows into one sequence, so that no padding is computed. auto: off, "
+        "since rows stay apart only with flash attention.",
+        argument="SFTConfig.packing",
+    )
+    optimizer: Literal["auto", "adamw_torch", "adamw_torch_fused", "adamw_8bit"] = setting(
+        "auto",
+        "optimizer",
+        "auto: adamw_torch_fused, the fastest exact AdamW. adamw_8bit keeps its two states in 8 "
+        "bits, which saves little for an adapter.",
+        argument="SFTConfig.optim",
+    )
+    weight_decay: float = setting(
+        0.0,
+        "weight decay",
+        "Pulls the adapter's weights towards 0 each step.",
+        argument="SFTConfig.weight_decay",
+        ge=0,
+        le=1,
+    )
+    max_grad_norm: float = setting(
+        1.0,
+        "gradient clip",
+        "Gradients longer than this are shortened to it; 0 leaves them alone.",
+        argument="SFTConfig.max_grad_norm",
+        ge=0,
+    )
+    gradient_checkpointing: Literal["auto"] | bool = setting(
+        "auto",
+        "checkpointing",
+        "Forget activations and compute them again on the way back: much less memory, about a "
+        "quarter slower. auto: on with a GPU, off on the CPU.",
+        argument="SFTConfig.gradient_checkpointing",
+    )
+    seed: int = setting(
+        42,
+        "seed",
+        "Fixes the order of the rows, the adapter's start and dropout.",
+        argument="SFTConfig.seed",
+        ge=0,
+        lt=2**32,
+    )
+
+
+class EvaluationSpec(_Section):
+    every_steps: int = setting(
+        100,
+        "evaluate every",
+        "Measure the loss on the held-out rows each so many steps (and before the first and after "
+        "the last).",
+        argument="SFTConfig.eval_steps",
+        unit="steps",
+        ge=1,
+    )
+    save_every_steps: int = setting(
+        100,
+        "checkpoint every",
+        "Save a checkpoint each so many steps; a run resumes from the last one.",
+        argument="SFTConfig.save_steps",
+        unit="steps",
+        ge=1,
+    )
+    log_every_steps: int = setting(
+        1,
+        "log every",
+        "Report loss, rate and gradient norm each so many steps.",
+        argument="SFTConfig.logging_steps",
+        unit="steps",
+        ge=1,
+    )
+    keep: int = setting(
+        3,
+        "checkpoints kept",
+        "Older checkpoints are deleted once a newer one is whole.",
+        unit="checkpoints",
+        ge=1,
+        le=1000,
+    )
+    early_stopping: int | None = setting(
+        None,
+        "early stopping",
+        "End the run after so many evaluations without a better eval loss. Empty: never.",
+        unit="evaluations",
+        ge=1,
+    )
+
+
+class HardwareSpec(_Section):
+    devices: str = setting(
+        "auto",
+        "device",
+        "auto: the first card, or the CPU where there is none. cpu, or a card's index or UUID.",
+        argument="CUDA_VISIBLE_DEVICES",
+        min_length=1,
+    )
+    on_oom: Literal["stop"] = setting(
+        "stop", "out of memory", "What happens when memory runs out: stop, and say where it went."
+    )
+
+
+class RunSpec(_Section):
+    """Everything that defines a fine-tune. Only the model and the dataset have no default."""
+
+    version: Literal[1] = Field(1, title="version", description="Of this file's form.")
+    model: ModelSpec
+    quantization: QuantizationSpec = QuantizationSpec()
+    task: Literal["sft"] = Field(
+        "sft", title="task", description="sft: supervised fine-tuning on prompts and answers."
+    )
+    dataset: DatasetSpec
+    lora: LoraSpec = LoraSpec()
+    training: TrainingSpec = TrainingSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    hardware: HardwareSpec = HardwareSpec()
+
+
+def check_spec(data: Mapping[str, Any]) -> tuple[RunSpec | None, tuple[Problem, ...]]:
+    """The spec and every problem with it. The spec is None when its own types do not hold.
+
+    Checks types, ranges and unknown keys first, and, when those hold, the rules across fields.
+    """
+    from tui_lora.core.rules import broken_rules
+
+    try:
+        spec = RunSpec.model_validate(_shorthand(data))
+    except ValidationError as error:
+        return None, _problems(error)
+    return spec, broken_rules(spec)
+
+
+def parse_spec(data: Mapping[str, Any], *, where: str = "") -> RunSpec:
+    """The run spec in `data`; raises `SpecError` with every problem at once."""
+    spec, problems = check_spec(data)
+    if problems or spec is None:
+        raise SpecError(problems, where=where)
+    return spec
+
+
+def _shorthand(data: Mapping[str, Any]) -> dict[str, Any]:
+    """`model: PATH` and `dataset: PATH` stand for their first field."""
+    full = dict(data)
+    for section, field in (("model", "id"), ("dataset", "path")):
+        if isinstance(full.get(section), str):
+            full[section] = {field: full[section]}
+    return full
+
+
+def _problems(error: ValidationError) -> tuple[Problem, ...]:
+    """pydantic's findings in our words, one a field (a union reports each of its members)."""
+    found: dict[str, Problem] = {}
+    for item in error.errors(include_url=False):
+        path = [str(part) for part in item["loc"]]
+        model: Any = RunSpec
+        known: list[str] = []
+        for part in path:
+            fields = getattr(model, "model_fields", {})
+            if part not in fields:
+                break
+            known.append(part)
+            model = fields[part].annotation
+        field = ".".join(known)
+        if item["type"] == "extra_forbidden":
+            wrong = path[-1]
+            field = ".".join([*known, wrong])
+            names = list(getattr(model, "model_fields", {}))
+            found[field] = Problem("there is no such setting.", field, mend=_nearest(wrong, names))
+        elif item["type"] == "missing":
+            field = ".".join(path)
+            found[field] = Problem("is needed and was not given.", field)
+        elif field not in found:
+            given = item["input"]
+            shown = "" if isinstance(given, dict) else f" (given: {given!r:.60})"
+            message = item["msg"].removeprefix("Input ").removeprefix("Value error, ")
+            if isinstance(given, float) and given != given:
+                message = "must be a number"
+            found[field] = Problem(f"{message}{shown}.", field)
+    return tuple(found.values())
+
+
+def _nearest(wrong: str, names: list[str]) -> str:
+    """Names the setting that was probably meant, wherever in the spec it lives."""
+    close = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean {close[0]}?"
+    everywhere = {
+        name: section
+        for section, info in RunSpec.model_fields.items()
+        for name in getattr(info.annotation, "model_fields", {})
+    }
+    close = difflib.get_close_matches(wrong, everywhere, n=1, cutoff=0.75)
+    if close:
+        return f"Did you mean {everywhere[close[0]]}.{close[0]}?"
+    return f"Known here: {', '.join(names)}." if names else ""

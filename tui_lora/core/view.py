@@ -1,0 +1,254 @@
+"""The run view: what the events of a session add up to. A fold, and nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+
+from tui_lora.core.events import (
+    AdapterSaved,
+    AttemptFinished,
+    AttemptStarted,
+    CheckpointSaved,
+    Choice,
+    ChoicesMade,
+    Evaluated,
+    Event,
+    Heartbeat,
+    Notice,
+    OrderAnswered,
+    PhaseFinished,
+    PhaseProgressed,
+    PhaseStarted,
+    RunPlanned,
+    StepDone,
+    Verdict,
+)
+from tui_lora.core.series import Series
+from tui_lora.core.text import clean, duration, number, size
+
+LOG_LINES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line of the run's log. `t` unix seconds; `text` is clean."""
+
+    t: float
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Work that is going on: since when (unix seconds), what to expect, how far."""
+
+    name: str
+    label: str
+    since: float
+    expect_s: float | None = None
+    done: float | None = None
+    total: float | None = None
+    unit: str = ""
+
+
+@dataclass
+class RunView:
+    """The state of a run as its events tell it; `apply` them in order.
+
+    One thread folds. Others may read a view that they were handed, since nothing in it is taken
+    apart: values are replaced and curves only grow.
+    """
+
+    attempt: int | None = None
+    pid: int | None = None
+    resumed_from: int | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    choices: tuple[Choice, ...] = ()
+    plan: RunPlanned | None = None
+    phase: Phase | None = None
+    phases: list[tuple[str, float]] = field(default_factory=list)
+    last_step: StepDone | None = None
+    step: int = 0
+    first_step_after_s: float | None = None
+    base_eval: Evaluated | None = None
+    last_eval: Evaluated | None = None
+    best_eval: Evaluated | None = None
+    checkpoint: CheckpointSaved | None = None
+    checkpoint_steps: list[int] = field(default_factory=list)
+    adapter: AdapterSaved | None = None
+    verdict: Verdict | None = None
+    verdict_message: str = ""
+    answers: dict[str, OrderAnswered] = field(default_factory=dict)
+    log: deque[LogLine] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
+    log_lines: int = 0
+    started: float | None = None
+    attempt_started_t: float | None = None
+    attempt_started_mono: float | None = None
+    next_sign_s: float | None = None
+    last_t: float | None = None
+    peak_reserved_gib: float | None = None
+    peak_process_gib: float | None = None
+    events: int = 0
+    unreadable: int = 0
+    unknown_fields: int = 0
+
+    loss: Series = field(default_factory=Series)
+    eval_loss: Series = field(default_factory=Series)
+    learning_rate: Series = field(default_factory=Series)
+    grad_norm: Series = field(default_factory=Series)
+    tokens_per_s: Series = field(default_factory=Series)
+
+    def apply(self, event: Event) -> None:
+        """Fold one event in."""
+        self.events += 1
+        self.last_t = event.t
+        self.started = self.started if self.started is not None else event.t
+        match event:
+            case StepDone():
+                self._step_done(event)
+            case Heartbeat():
+                self.next_sign_s = event.next_s
+            case AttemptStarted():
+                self._attempt_started(event)
+            case PhaseStarted():
+                self.phase = Phase(event.name, clean(event.label), event.t, event.expect_s)
+            case PhaseProgressed():
+                self._phase_progressed(event)
+            case PhaseFinished():
+                self.phases.append((event.name, event.seconds))
+                if self.phase is not None and self.phase.name == event.name:
+                    self.phase = None
+            case ChoicesMade():
+                self.choices = event.choices
+            case RunPlanned():
+                self.plan = event
+            case Evaluated():
+                self._evaluated(event)
+            case CheckpointSaved():
+                self.checkpoint = event
+                if event.step is not None:
+                    self.checkpoint_steps.append(event.step)
+                taken = f"{size(event.size_bytes)}, verified, {duration(event.seconds)}"
+                self._say(event, "info", f"checkpoint {event.path}  {taken}")
+            case AdapterSaved():
+                self.adapter = event
+                taken = f"{size(event.size_bytes)}, {event.tensors} tensors, verified"
+                self._say(event, "info", f"adapter saved  {taken}")
+            case Notice():
+                self._say(event, event.level, event.text)
+            case OrderAnswered():
+                self.answers[event.id] = event
+                self._say(event, "info" if event.ok else "warning", event.message)
+            case AttemptFinished():
+                self.verdict, self.verdict_message = event.verdict, clean(event.message)
+                self.phase = None
+                self._say(
+                    event,
+                    "info" if event.verdict in ("done", "stopped", "paused") else "error",
+                    event.verdict.replace("_", " ")
+                    + (f": {event.message}" if event.message else ""),
+                )
+            case _:
+                pass
+
+    @property
+    def total_steps(self) -> int | None:
+        return self.plan.total_steps if self.plan else None
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds left by the worker's own reckoning; None before the first step and at the end."""
+        if self.last_step is None or self.verdict is not None:
+            return None
+        return self.last_step.eta_s
+
+    def _step_done(self, event: StepDone) -> None:
+        step = event.step or 0
+        self.step, self.last_step = step, event
+        if self.first_step_after_s is None and self.attempt_started_mono is not None:
+            self.first_step_after_s = event.mono - self.attempt_started_mono
+            parts = ", ".join(f"{name} {duration(s)}" for name, s in self.phases if s >= 0.5)
+            if parts:
+                after = duration(self.first_step_after_s)
+                self._say(event, "info", f"first step after {after} ({parts})")
+        for series, value in (
+            (self.loss, event.loss),
+            (self.learning_rate, event.learning_rate),
+            (self.grad_norm, event.grad_norm),
+            (self.tokens_per_s, event.tokens_per_s),
+        ):
+            if value is not None:
+                series.add(step, value)
+        if event.loss is not None and not math.isfinite(event.loss):
+            self._say(event, "error", f"the loss at step {step} is {number(event.loss)}")
+        self.peak_reserved_gib = _higher(self.peak_reserved_gib, event.peak_reserved_gib)
+        self.peak_process_gib = _higher(self.peak_process_gib, event.process_gib)
+
+    def _attempt_started(self, event: AttemptStarted) -> None:
+        self.attempt, self.pid, self.resumed_from = event.attempt, event.pid, event.resumed_from
+        self.versions = event.versions
+        self.attempt_started_t, self.attempt_started_mono = event.t, event.mono
+        self.first_step_after_s = None
+        self.phases = []
+        self.phase = None
+        self.last_step = None
+        self.verdict, self.verdict_message = None, ""
+        back_to = event.resumed_from or 0
+        for series in (
+            self.loss,
+            self.eval_loss,
+            self.learning_rate,
+            self.grad_norm,
+            self.tokens_per_s,
+        ):
+            series.rewind(back_to)
+        self.step = min(self.step, back_to)
+        self.checkpoint_steps = [step for step in self.checkpoint_steps if step <= back_to]
+        if event.resumed_from is not None:
+            self._say(event, "info", f"attempt {event.attempt}, resumed from step {back_to}")
+
+    def _phase_progressed(self, event: PhaseProgressed) -> None:
+        if self.phase is None or self.phase.name != event.name:
+            return
+        self.phase = Phase(
+            self.phase.name,
+            self.phase.label,
+            self.phase.since,
+            self.phase.expect_s,
+            event.done,
+            event.total,
+            clean(event.unit),
+        )
+
+    def _evaluated(self, event: Evaluated) -> None:
+        before = self.last_eval
+        self.last_eval = event
+        if (event.step or 0) == 0:
+            self.base_eval = event
+        self.eval_loss.add(event.step or 0, event.loss)
+        if self.best_eval is None or event.loss < self.best_eval.loss:
+            self.best_eval = event
+        was = f" (was {number(before.loss)})" if before is not None else ""
+        self._say(event, "info", f"eval at {event.step or 0}: {number(event.loss)}{was}")
+
+    def _say(self, event: Event, level: str, text: str) -> None:
+        self.log.append(LogLine(event.t, level, clean(text, max_chars=2000)))
+        self.log_lines += 1
+
+
+def perplexity(loss: float | None) -> float | None:
+    """exp of a mean cross-entropy in nats (Jelinek et al., 1977); infinity beyond a float."""
+    if loss is None:
+        return None
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
+
+
+def _higher(a: float | None, b: float | None) -> float | None:
+    if a is None or b is None:
+        return a if b is None else b
+    return max(a, b)

@@ -1,0 +1,1 @@
+"""Disk, processes and sensors, without torch and without textual."""

@@ -1,0 +1,120 @@
+"""Append-only files of lines: one writer that never tears, readers that never stumble."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+
+MAX_LINE_BYTES = 1 << 20
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append `line` (with its newline) in one write, so that several processes may."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(descriptor, line.encode("utf-8", errors="replace"))
+    finally:
+        os.close(descriptor)
+
+
+class Appender:
+    """The one writer of a journal; keeps the file open and writes whole lines.
+
+    What a killed writer left of its last line is ended first, so that it spoils no line but its
+    own. A line that cannot be written (a full disk) is dropped and counted: the run is worth more
+    than its log.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.dropped = 0
+        self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        size = os.fstat(self._descriptor).st_size
+        if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
+            os.write(self._descriptor, b"\n")
+
+    def append(self, line: str, *, durable: bool = False) -> bool:
+        """Write one line; False when the disk would not take it."""
+        data = line.encode("utf-8", errors="replace")
+        try:
+            written = os.write(self._descriptor, data)
+            if written < len(data):
+                # End the torn line as well as the disk allows; the reader counts it as bad.
+                os.write(self._descriptor, b"\n")
+                raise OSError("short write")
+            if durable:
+                os.fsync(self._descriptor)
+        except OSError:
+            self.dropped += 1
+            return False
+        return True
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def __enter__(self) -> Appender:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Tail:
+    """Reads whole lines from where it stopped; waits for a torn last line.
+
+    A file that shrank was replaced: `restarted` turns true and reading begins at 0 again. Lines
+    over a mebibyte are skipped and counted in `too_long`.
+    """
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        self.path = path
+        self.offset = offset
+        self.too_long = 0
+        self.restarted = False
+        self._skipping = False
+
+    def read(self, max_bytes: int = 1 << 22) -> list[bytes]:
+        """The complete lines that came since the last call, newlines off; at most `max_bytes`."""
+        try:
+            with self.path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size < self.offset:
+                    self.offset, self.restarted, self._skipping = 0, True, False
+                file.seek(self.offset)
+                block = file.read(max_bytes)
+        except FileNotFoundError:
+            return []
+        end = block.rfind(b"\n") + 1
+        if end == 0:
+            if len(block) >= MAX_LINE_BYTES:
+                self.offset += len(block)
+                self._skipping = True
+            return []
+        self.offset += end
+        lines = block[: end - 1].split(b"\n")
+        if self._skipping:
+            self._skipping = False
+            self.too_long += 1
+            lines = lines[1:]
+        short = [line for line in lines if len(line) <= MAX_LINE_BYTES]
+        self.too_long += len(lines) - len(short)
+        return short
+
+
+def last_lines(path: Path, max_bytes: int) -> tuple[list[bytes], int]:
+    """The whole lines in the last `max_bytes` of a file, and the offset at which they begin."""
+    try:
+        start = max(0, path.stat().st_size - max_bytes)
+    except FileNotFoundError:
+        return [], 0
+    tail = Tail(path, start)
+    lines = tail.read(max_bytes + 1)
+    if start and lines:
+        # The first line began before the window.
+        start += len(lines[0]) + 1
+        lines = lines[1:]
+    return lines, start

@@ -1,0 +1,127 @@
+"""Where everything of ours lives on disk, each name in one place."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tui_lora.core.errors import UserError
+from tui_lora.core.text import clean
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass(frozen=True)
+class SessionPaths:
+    """The files of one session. Each but orders and notes has one writer."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def spec(self) -> Path:
+        return self.folder / "run.yaml"
+
+    @property
+    def resolved(self) -> Path:
+        return self.folder / "resolved.yaml"
+
+    @property
+    def events(self) -> Path:
+        return self.folder / "events.jsonl"
+
+    @property
+    def orders(self) -> Path:
+        return self.folder / "orders.jsonl"
+
+    @property
+    def result(self) -> Path:
+        return self.folder / "result.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / "worker.lock"
+
+    @property
+    def worker(self) -> Path:
+        return self.folder / "worker.json"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "worker.log"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def adapter(self) -> Path:
+        return self.folder / "adapter"
+
+    @property
+    def evaluations(self) -> Path:
+        return self.folder / "evaluations"
+
+    @property
+    def chats(self) -> Path:
+        return self.folder / "chats"
+
+
+def check_name(name: str) -> str:
+    """`name` if a session may be called so; raises UserError. Keeps a session inside its root."""
+    if not _NAME.fullmatch(name) or name[0] in ".-":
+        raise UserError(
+            f"{clean(name, max_chars=80)!r} cannot name a session.",
+            then="Use 1 to 64 of the letters A-Z a-z, digits, dot, dash and underscore; "
+            "not a dot or dash first.",
+        )
+    return name
+
+
+def sessions_root(given: str | None = None) -> Path:
+    """The folder of all sessions: given, $TUI_LORA_SESSIONS, ./sessions in a checkout, user's."""
+    chosen = given or os.environ.get("TUI_LORA_SESSIONS")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    here = Path.cwd()
+    if (here / "sessions" / "README.md").is_file() and (here / "tui_lora").is_dir():
+        return here / "sessions"
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("tui_lora")) / "sessions"
+
+
+def cache_folder() -> Path:
+    """Where converted models are kept; it can be deleted at any time."""
+    import platformdirs
+
+    return Path(os.environ.get("TUI_LORA_CACHE") or platformdirs.user_cache_dir("tui_lora"))
+
+
+def config_folder() -> Path:
+    """Where the user's own themes and preferences live."""
+    import platformdirs
+
+    return Path(os.environ.get("TUI_LORA_CONFIG") or platformdirs.user_config_dir("tui_lora"))
+
+
+def data_folder() -> Path:
+    """What we ship: presets, the quickstart dataset, the demo model's place."""
+    return Path(__file__).parent.parent / "_data"
+
+
+def themes_folder() -> Path:
+    """The shipped themes: inside the wheel, or at the top of a checkout."""
+    inside = data_folder() / "themes"
+    return inside if inside.is_dir() else data_folder().parent.parent / "themes"
+
+
+def example_session() -> Path:
+    """The recorded session that we ship: inside the wheel, or in a checkout's sessions/."""
+    inside = data_folder() / "sessions" / "example"
+    return inside if inside.is_dir() else data_folder().parent.parent / "sessions" / "example"

@@ -1,0 +1,316 @@
+"""Sessions on disk: made, found, listed, copied, deleted; and what each is doing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tui_lora.core.errors import UserError
+from tui_lora.core.events import EVENTS, AttemptStarted, Result
+from tui_lora.core.orders import ORDERS, Order, SaveCheckpoint, Stop
+from tui_lora.core.spec import RunSpec
+from tui_lora.core.status import Evidence, Status, derive
+from tui_lora.core.text import clean
+from tui_lora.core.view import RunView
+from tui_lora.store import lock
+from tui_lora.store.atomic import write_whole
+from tui_lora.store.journal import Tail, append_line, last_lines
+from tui_lora.store.paths import SessionPaths, check_name
+from tui_lora.store.spec_file import read_spec, to_yaml
+
+_HEAD_BYTES = 1 << 16
+_TAIL_BYTES = 1 << 17
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A session in a line. Losses in nats a token, memory in GiB, times in unix seconds.
+
+    `problem` says why the spec could not be read; the other figures may still stand.
+    """
+
+    name: str
+    folder: Path
+    status: Status
+    model: str | None
+    dataset: str | None
+    step: int | None
+    total_steps: int | None
+    loss: float | None
+    eval_loss: float | None
+    base_eval_loss: float | None
+    tokens_per_s: float | None
+    eta_s: float | None
+    peak_vram_gib: float | None
+    adapter_bytes: int | None
+    created: float | None
+    updated: float | None
+    recent_losses: tuple[float, ...] = ()
+    problem: str = ""
+
+
+def make_root(root: Path) -> Path:
+    """`root`, existing and writable; raises UserError."""
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise _unwritable(root, error) from None
+    if not os.access(root, os.W_OK | os.X_OK):
+        raise _unwritable(root, None)
+    return root
+
+
+def create(root: Path, name: str, spec: RunSpec) -> SessionPaths:
+    """A new session with its run.yaml, in place at once or not at all. Raises UserError."""
+    check_name(name)
+    make_root(root)
+    paths = SessionPaths(root / name)
+    if paths.folder.exists():
+        raise UserError(
+            f"there is already a session {name}.",
+            then=f"Choose another name, for instance {free_name(root, name)}.",
+        )
+    beside = root / f".new-{uuid.uuid4().hex[:12]}"
+    try:
+        beside.mkdir(mode=0o700)
+        for folder in ("checkpoints", "evaluations", "chats", "exports"):
+            (beside / folder).mkdir(mode=0o700)
+        write_whole(beside / "run.yaml", to_yaml(spec))
+        beside.rename(paths.folder)
+    except OSError as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        if paths.folder.exists():
+            raise UserError(f"there is already a session {name}.") from None
+        raise _unwritable(root, error) from None
+    return paths
+
+
+def free_name(root: Path, wanted: str) -> str:
+    """`wanted`, or `wanted-2`, `wanted-3` … whichever no session in `root` has yet."""
+    wanted = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in wanted)
+    wanted = wanted.lstrip(".-")[:58].rstrip("-") or "run"
+    if not (root / wanted).exists():
+        return wanted
+    number = 2
+    while (root / f"{wanted}-{number}").exists():
+        number += 1
+    return f"{wanted}-{number}"
+
+
+def find(root: Path, name: str) -> SessionPaths:
+    """The session called `name`; raises UserError listing those that exist."""
+    check_name(name)
+    paths = SessionPaths(root / name)
+    if not paths.spec.is_file():
+        known = [p.name for p in listed(root)][:8]
+        then = f"There are: {', '.join(known)}." if known else "There are none yet."
+        raise UserError(f"there is no session {name} in {clean(str(root))}.", then=then)
+    if paths.folder.is_symlink() and not paths.folder.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"the session {name} is a link that leads out of {clean(str(root))}.")
+    return paths
+
+
+def listed(root: Path) -> list[SessionPaths]:
+    """Every session in `root`, the last touched first; an unreadable root has none."""
+    try:
+        folders = [f for f in root.iterdir() if not f.name.startswith(".")]
+    except OSError:
+        return []
+    found = [SessionPaths(f) for f in folders if (f / "run.yaml").is_file()]
+    return sorted(found, key=lambda paths: (-(touched(paths) or 0), paths.name))
+
+
+def touched(paths: SessionPaths) -> float | None:
+    """When the session last changed, in unix seconds."""
+    times = []
+    for path in (paths.events, paths.result, paths.spec):
+        try:
+            times.append(path.stat().st_mtime)
+        except OSError:
+            continue
+    return max(times, default=None)
+
+
+def duplicate(root: Path, source: SessionPaths) -> SessionPaths:
+    """A new draft with the same run spec under the next free name."""
+    return create(root, free_name(root, source.name), read_spec(source.spec))
+
+
+def delete(root: Path, paths: SessionPaths) -> None:
+    """Remove a session and all in it. Raises UserError while its worker lives."""
+    check_name(paths.name)
+    if lock.holder(paths.lock) is not None:
+        raise UserError(
+            f"{paths.name} is running.", then=f"Stop it first: tui-lora stop {paths.name}"
+        )
+    gone = root / f".deleted-{uuid.uuid4().hex[:12]}"
+    try:
+        if paths.folder.is_symlink():
+            paths.folder.unlink()
+            return
+        # Renamed first, so that a half-deleted session is never listed.
+        paths.folder.rename(gone)
+    except OSError as error:
+        raise UserError(
+            f"{paths.name} could not be deleted: {error.strerror}.", where=str(paths.folder)
+        ) from None
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def read_result(paths: SessionPaths) -> Result | None:
+    """The attempt's last word; None where there is none that can be read."""
+    try:
+        return Result.model_validate_json(paths.result.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def status_of(paths: SessionPaths, view: RunView | None = None) -> Status:
+    """What the session is doing now; `view` saves reading its events again."""
+    seen = view if view is not None else _glance(paths)
+    promised = None
+    if seen.last_t is not None and seen.next_sign_s is not None:
+        promised = seen.last_t + seen.next_sign_s
+    held = lock.holder(paths.lock) is not None
+    evidence = Evidence(held, seen.attempt, read_result(paths), promised)
+    return derive(evidence, time.time())
+
+
+def last_attempt(paths: SessionPaths) -> int:
+    """The number of the latest attempt, 0 before the first; reads the whole log."""
+    latest = 0
+    tail = Tail(paths.events)
+    while lines := tail.read():
+        for line in lines:
+            if b'"attempt_started"' in line:
+                event = EVENTS.decode(line).message
+                if isinstance(event, AttemptStarted):
+                    latest = max(latest, event.attempt)
+    return latest
+
+
+def summarize(paths: SessionPaths) -> Summary:
+    """The session in a line, from the first and the last of its events; never raises."""
+    view = _glance(paths)
+    spec: RunSpec | None = None
+    problem = ""
+    try:
+        spec = read_spec(paths.spec)
+    except UserError as error:
+        problem = clean(str(error).splitlines()[0])
+    result = read_result(paths)
+    status = status_of(paths, view)
+    step: int | None = view.step if view.attempt is not None else None
+    eval_loss = view.last_eval.loss if view.last_eval else (result.eval_loss if result else None)
+    return Summary(
+        name=paths.name,
+        folder=paths.folder,
+        status=status,
+        model=clean(spec.model.id) if spec else None,
+        dataset=clean(spec.dataset.path) if spec else None,
+        step=step,
+        total_steps=view.total_steps,
+        loss=view.loss.latest,
+        eval_loss=eval_loss,
+        base_eval_loss=view.base_eval.loss if view.base_eval else None,
+        tokens_per_s=view.last_step.tokens_per_s if view.last_step and status.alive else None,
+        eta_s=view.eta_s if status.alive else None,
+        peak_vram_gib=view.peak_reserved_gib,
+        adapter_bytes=adapter_bytes(paths.adapter),
+        created=view.started or _changed(paths.spec),
+        updated=touched(paths),
+        recent_losses=tuple(view.loss.tail(24)),
+        problem=problem,
+    )
+
+
+def adapter_bytes(folder: Path) -> int | None:
+    """Size of the adapter's weights in bytes; None where there is no adapter."""
+    try:
+        return (folder / "adapter_model.safetensors").stat().st_size
+    except OSError:
+        return None
+
+
+def give(paths: SessionPaths, kind: type[Order]) -> Order:
+    """Append an order for the session's worker; raises UserError when there is none to hear it."""
+    if lock.holder(paths.lock) is None:
+        raise UserError(f"{paths.name} is not running, so there is nobody to ask.")
+    order = kind(id=str(uuid.uuid4()), t=time.time())
+    try:
+        append_line(paths.orders, ORDERS.encode(order))
+    except OSError as error:
+        raise UserError(
+            f"the order could not be written: {error.strerror}.", where=str(paths.orders)
+        ) from None
+    return order
+
+
+def order_stop(paths: SessionPaths) -> Order:
+    return give(paths, Stop)
+
+
+def order_checkpoint(paths: SessionPaths) -> Order:
+    return give(paths, SaveCheckpoint)
+
+
+def fold(lines: Iterable[bytes], view: RunView) -> RunView:
+    """Apply each readable line to `view`; what cannot be read is counted in it."""
+    for line in lines:
+        decoded = EVENTS.decode(line)
+        view.unknown_fields += decoded.unknown_fields
+        if decoded.message is None:
+            view.unreadable += 1
+        else:
+            view.apply(decoded.message)
+    return view
+
+
+def first_and_last(paths: SessionPaths) -> tuple[list[bytes], int]:
+    """Enough lines to paint from: all of a short log, else its beginning and its end.
+
+    Also returns the size of what was skipped between them, in bytes.
+    """
+    lines, start = last_lines(paths.events, _TAIL_BYTES)
+    if start == 0:
+        return lines, 0
+    head = Tail(paths.events)
+    first = head.read(min(_HEAD_BYTES, start))
+    # Steps at the head would draw a line to the tail's, over a gap of thousands.
+    opening = [line for line in first if b'"step_done"' not in line]
+    return opening + lines, max(0, start - head.offset)
+
+
+def _glance(paths: SessionPaths) -> RunView:
+    lines, _ = first_and_last(paths)
+    return fold(lines, RunView())
+
+
+def _changed(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
+
+
+def _unwritable(root: Path, error: OSError | None) -> UserError:
+    why = f": {error.strerror}" if error is not None and error.strerror else ""
+    return UserError(
+        f"sessions cannot be written to {clean(str(root))}{why}.",
+        then="Choose another place with --sessions FOLDER or $TUI_LORA_SESSIONS.",
+    )
+
+
+def read_worker(paths: SessionPaths) -> dict[str, object]:
+    """What the latest worker said of itself (pid, start time, boot id); empty if unreadable."""
+    try:
+        data = json.loads(paths.worker.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}

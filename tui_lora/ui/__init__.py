@@ -1,0 +1,1 @@
+"""The screens: textual lives here, torch never."""

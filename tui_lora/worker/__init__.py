@@ -1,0 +1,1 @@
+"""What loads models: torch lives here, textual never."""
