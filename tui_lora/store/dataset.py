@@ -13,7 +13,9 @@ from tui_lora.core.rows import BadRow, RowFormat, as_prompt_completion, detect_f
 from tui_lora.core.text import clean
 from tui_lora.store.paths import data_folder
 
-QUICKSTART = "quickstart"
+SHIPPED = {"quickstart": "train.jsonl", "quickstart-heldout": "heldout.jsonl"}
+"""Names that a spec may use for the files that come with the package."""
+
 SUFFIXES = (".jsonl", ".json", ".ndjson")
 _MAX_JSON_BYTES = 1 << 30
 _MAX_LINE_BYTES = 16 << 20
@@ -44,16 +46,16 @@ class Look:
     complete: bool = True
 
 
-def dataset_file(path: str, *, held_out: bool = False) -> Path:
-    """The file that a spec's dataset path means; `quickstart` is the one that we ship."""
-    if path == QUICKSTART:
-        return data_folder() / "quickstart" / ("heldout.jsonl" if held_out else "train.jsonl")
+def dataset_file(path: str) -> Path:
+    """The file that a spec's dataset path means; `quickstart` is one that we ship."""
+    if path in SHIPPED:
+        return data_folder() / "quickstart" / SHIPPED[path]
     return Path(path).expanduser()
 
 
-def check_file(path: str, *, field: str = "dataset.path", held_out: bool = False) -> Path:
+def check_file(path: str, *, field: str = "dataset.path") -> Path:
     """The file, if it is one that can be read as a dataset; raises UserError."""
-    file = dataset_file(path, held_out=held_out)
+    file = dataset_file(path)
     shown = clean(str(file))
     if not file.exists():
         raise UserError(

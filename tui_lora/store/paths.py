@@ -125,3 +125,15 @@ def example_session() -> Path:
     """The recorded session that we ship: inside the wheel, or in a checkout's sessions/."""
     inside = data_folder() / "sessions" / "example"
     return inside if inside.is_dir() else data_folder().parent.parent / "sessions" / "example"
+
+
+DEMO_MODEL = "smollm2-135m-instruct"
+"""The name by which specs mean the small model that `make demo` fetches once."""
+
+
+def model_place(model_id: str) -> str:
+    """What `from_pretrained` is given for a spec's model id: a folder or file, or a Hub id."""
+    if model_id == DEMO_MODEL:
+        return str(cache_folder() / "models" / DEMO_MODEL)
+    expanded = Path(model_id).expanduser()
+    return str(expanded.absolute()) if expanded.exists() else model_id
