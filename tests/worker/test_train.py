@@ -1,0 +1,299 @@
+"""Training, for real: tiny models, real trl, peft and bitsandbytes, in real worker processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests import workers
+from tests.workers import tiny_spec, view_of, wait_for
+from tui_lora.core.status import Status
+from tui_lora.store import sessions
+from tui_lora.store.checkpoints import checkpoints, damage
+from tui_lora.store.paths import SessionPaths
+
+pytestmark = pytest.mark.model
+
+
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("rows") / "train.jsonl"
+    with path.open("w") as file:
+        for i in range(40):
+            turns = [
+                {"role": "user", "content": f"What is the rank of run {i}?"},
+                {"role": "assistant", "content": f"The rank is {i}, alpha is {2 * i}."},
+            ]
+            file.write(json.dumps({"messages": turns}) + "\n")
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "sessions"
+
+
+def adapter_weights(paths: SessionPaths) -> dict[str, object]:
+    from safetensors.torch import load_file
+
+    return dict(load_file(paths.adapter / "adapter_model.safetensors"))
+
+
+def equal(a: SessionPaths, b: SessionPaths) -> bool:
+    import torch
+
+    left, right = adapter_weights(a), adapter_weights(b)
+    return left.keys() == right.keys() and all(
+        torch.equal(left[name], right[name])  # type: ignore[arg-type]
+        for name in left
+    )
+
+
+@pytest.mark.parametrize("scheme", ["none", "nf4", "int8"])
+def test_a_run_ends_in_an_adapter_that_plain_peft_loads(
+    scheme: str, root: Path, tiny_model: Path, rows: Path
+) -> None:
+    spec = tiny_spec(tiny_model, rows, quantization__scheme=scheme)
+    paths = sessions.create(root, f"run-{scheme}", spec)
+    assert workers.train(paths) == 0, paths.log.read_text()[-2000:]
+
+    view = view_of(paths)
+    assert view.unreadable == 0
+    assert view.unknown_fields == 0
+    assert view.verdict == "done"
+    assert view.step == view.total_steps == 6
+    assert view.base_eval is not None
+    assert view.last_eval is not None
+    assert view.last_eval.loss < view.base_eval.loss
+    assert view.loss.buckets[0].first == 1
+    assert view.last_step is not None
+    assert view.last_step.tokens_seen > 6 * 4 * 10
+    assert view.last_step.tokens_per_s is not None
+    assert view.last_step.process_gib is not None
+    assert {name for name, _ in view.phases} >= {"imports", "data", "model", "trainer", "saving"}
+    chosen = {choice.setting: choice for choice in view.choices}
+    assert chosen["model.dtype"].value == "float32"
+    assert chosen["adapter's dtype"].value == "float32"
+    assert all(choice.reason for choice in view.choices)
+
+    assert sessions.status_of(paths) is Status.DONE
+    result = sessions.read_result(paths)
+    assert result is not None
+    assert (result.step, result.total_steps) == (6, 6)
+    assert [c.step for c in checkpoints(paths.checkpoints)] == [4, 6]
+    for checkpoint in checkpoints(paths.checkpoints):
+        assert damage(checkpoint.folder) is None
+        assert not (checkpoint.folder / "training_args.bin").exists()
+    assert "because" in paths.resolved.read_text()
+
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype="float32")
+    tuned = PeftModel.from_pretrained(base, paths.adapter)
+    tokenizer = AutoTokenizer.from_pretrained(paths.adapter)
+    assert tokenizer.chat_template
+    prompt = tokenizer("The rank", return_tensors="pt")
+    after = tuned(**prompt).logits
+    with tuned.disable_adapter():
+        before = tuned(**prompt).logits
+    assert (after - before).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("variant", ["rslora", "dora"])
+def test_variants_train(variant: str, root: Path, tiny_model: Path, rows: Path) -> None:
+    spec = tiny_spec(tiny_model, rows, lora__variant=variant, training__max_steps=2)
+    paths = sessions.create(root, variant, spec)
+    assert workers.train(paths) == 0, paths.log.read_text()[-2000:]
+    config = json.loads((paths.adapter / "adapter_config.json").read_text())
+    assert config[f"use_{variant}"] is True
+
+
+@pytest.mark.parametrize("scheme", ["none", "nf4"])
+def test_stop_then_resume_ends_where_an_unbroken_run_does(
+    scheme: str, root: Path, tiny_model: Path, rows: Path
+) -> None:
+    spec = tiny_spec(
+        tiny_model, rows, quantization__scheme=scheme, training__max_steps=40,
+        evaluation__save_every_steps=1000, evaluation__every_steps=1000,
+    )  # fmt: skip
+    whole = sessions.create(root, "whole", spec)
+    assert workers.train(whole) == 0
+
+    broken = sessions.create(root, "broken", spec)
+    with workers.running(broken) as worker:
+        wait_for(broken, lambda view: view.step >= 1)
+        order = sessions.order_stop(broken)
+        assert workers.finish(worker) == 0
+    stopped = view_of(broken)
+    assert sessions.status_of(broken) is Status.STOPPED
+    assert stopped.answers[order.id].ok
+    assert 1 <= stopped.step < 40
+    assert [c.step for c in checkpoints(broken.checkpoints)] == [stopped.step]
+    assert sessions.adapter_bytes(broken.adapter)
+
+    assert workers.train(broken) == 0
+    view = view_of(broken)
+    assert view.attempt == 2
+    assert view.resumed_from == stopped.step
+    assert view.verdict == "done"
+    assert [bucket.first for bucket in view.loss.buckets] == sorted(
+        {bucket.first for bucket in view.loss.buckets}
+    )
+    unbroken = view_of(whole)
+    assert view.last_step is not None
+    assert unbroken.last_step is not None
+    assert view.last_step.tokens_seen == unbroken.last_step.tokens_seen
+    assert view.last_step.loss == unbroken.last_step.loss
+    assert equal(whole, broken)
+
+
+def test_kill_9_is_seen_and_the_last_whole_checkpoint_is_taken(
+    root: Path, tiny_model: Path, rows: Path
+) -> None:
+    spec = tiny_spec(tiny_model, rows, training__max_steps=2000, evaluation__every_steps=5000)
+    paths = sessions.create(root, "killed", spec)
+    worker = workers.start(paths)
+    wait_for(paths, lambda view: view.checkpoint is not None and view.step >= 8)
+    workers.kill(worker)
+    assert sessions.status_of(paths) is Status.INTERRUPTED
+    # The newest checkpoint loses a byte; the one before it is whole.
+    newest = checkpoints(paths.checkpoints)[-1]
+    older = checkpoints(paths.checkpoints)[-2]
+    weights = newest.folder / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+
+    with workers.running(paths):
+        view = wait_for(paths, lambda view: view.attempt == 2 and view.step > older.step)
+    assert view.resumed_from == older.step
+    assert any(newest.folder.name in line.text for line in view.log)
+
+
+def test_sigterm_is_a_stop(root: Path, tiny_model: Path, rows: Path) -> None:
+    spec = tiny_spec(tiny_model, rows, training__max_steps=2000, evaluation__every_steps=5000)
+    paths = sessions.create(root, "terminated", spec)
+    with workers.running(paths) as worker:
+        wait_for(paths, lambda view: view.step >= 1)
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGHUP)
+        os.kill(worker.pid, signal.SIGTERM)
+        assert workers.finish(worker) == 0
+    assert sessions.status_of(paths) is Status.STOPPED
+    assert "SIGTERM" in view_of(paths).verdict_message
+
+
+def test_a_checkpoint_is_saved_when_asked_for(root: Path, tiny_model: Path, rows: Path) -> None:
+    spec = tiny_spec(
+        tiny_model, rows, training__max_steps=2000, evaluation__every_steps=5000,
+        evaluation__save_every_steps=5000,
+    )  # fmt: skip
+    paths = sessions.create(root, "asked", spec)
+    with workers.running(paths):
+        wait_for(paths, lambda view: view.step >= 1)
+        order = sessions.order_checkpoint(paths)
+        view = wait_for(paths, lambda view: order.id in view.answers)
+        assert view.answers[order.id].ok
+        saved = checkpoints(paths.checkpoints)
+        assert len(saved) == 1
+        assert str(saved[0].step) in view.answers[order.id].message
+        later = wait_for(paths, lambda view: view.step > saved[0].step + 5)
+        assert later.verdict is None
+
+
+def test_a_second_worker_leaves_the_first_alone(root: Path, tiny_model: Path, rows: Path) -> None:
+    spec = tiny_spec(tiny_model, rows, training__max_steps=2000, evaluation__every_steps=5000)
+    paths = sessions.create(root, "twice", spec)
+    with workers.running(paths):
+        wait_for(paths, lambda view: view.step >= 1)
+        assert workers.train(paths) == 2
+        assert sessions.status_of(paths) is Status.RUNNING
+        assert view_of(paths).attempt == 1
+
+
+def test_a_stop_while_loading_ends_the_run_at_once(
+    root: Path, tiny_model: Path, rows: Path
+) -> None:
+    paths = sessions.create(root, "early", tiny_spec(tiny_model, rows, training__max_steps=2000))
+    with workers.running(paths) as worker:
+        sessions.order_stop(paths)
+        assert workers.finish(worker) == 0
+    assert sessions.status_of(paths) is Status.STOPPED
+
+
+def test_early_stopping(root: Path, tiny_model: Path, rows: Path) -> None:
+    spec = tiny_spec(
+        tiny_model, rows, training__max_steps=300, training__learning_rate=0.5,
+        evaluation__every_steps=2, evaluation__early_stopping=2, evaluation__save_every_steps=1000,
+    )  # fmt: skip
+    paths = sessions.create(root, "patience", spec)
+    assert workers.train(paths) == 0
+    view = view_of(paths)
+    assert view.step < 300
+    assert any("early stopping" in line.text for line in view.log)
+    assert sessions.status_of(paths) is Status.DONE
+
+
+def test_nan_is_shown_and_no_adapter_is_called_saved(
+    root: Path, tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    broken = tmp_path / "nan-model"
+    broken.mkdir()
+    for file in tiny_model.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    weights = load_file(broken / "model.safetensors")
+    name = next(name for name in weights if "mlp.down_proj" in name)
+    weights[name] = weights[name] * float("nan")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    spec = tiny_spec(broken, rows, training__max_steps=3, dataset__eval_share=0.0)
+    paths = sessions.create(root, "nan", spec)
+    assert workers.train(paths) == 1
+    view = view_of(paths)
+    assert view.loss.not_finite == 3
+    assert any("NaN" in line.text for line in view.log)
+    assert view.adapter is None
+    assert not paths.adapter.exists()
+    assert sessions.status_of(paths) is Status.FAILED
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"training__max_length": 8}, "no token of any row would be trained"),
+        ({"lora__target_modules": "nonsense_proj"}, "no linear layer called nonsense_proj"),
+        ({"lora__target_modules": ("q_proj", "lm_head")}, "lm_head cannot be a target"),
+        ({"model__id": "/nowhere/at/all"}, "cannot be loaded"),
+        ({"dataset__path": "/nowhere.jsonl"}, "there is no dataset"),
+    ],
+)
+def test_what_cannot_work_ends_in_a_sentence(
+    changes: dict[str, object], sentence: str, root: Path, tiny_model: Path, rows: Path
+) -> None:
+    paths = sessions.create(root, "refused", tiny_spec(tiny_model, rows, **changes))
+    assert workers.train(paths) == 1
+    view = view_of(paths)
+    assert view.verdict == "failed"
+    assert sentence in view.verdict_message
+    result = sessions.read_result(paths)
+    assert result is not None
+    assert sentence in result.message
+
+
+def test_targets_and_loss_on_reach_the_libraries(root: Path, tiny_model: Path, rows: Path) -> None:
+    spec = tiny_spec(
+        tiny_model, rows, lora__target_modules=("q_proj", "v_proj"), dataset__loss_on="all",
+        training__max_steps=2,
+    )  # fmt: skip
+    paths = sessions.create(root, "targets", spec)
+    assert workers.train(paths) == 0, paths.log.read_text()[-2000:]
+    config = json.loads((paths.adapter / "adapter_config.json").read_text())
+    assert sorted(config["target_modules"]) == ["q_proj", "v_proj"]
+    view = view_of(paths)
+    assert view.plan is not None
+    # Two layers; q: 64→64, v: 64→32, rank 4.
+    assert view.plan.trainable_parameters == 2 * 4 * ((64 + 64) + (64 + 32))

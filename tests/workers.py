@@ -1,0 +1,135 @@
+"""Real train workers for tests, forked from a parent that has imported everything and run nothing.
+
+Importing trl takes seconds; forking takes none. Nothing of torch has run in the parent, so a child
+starts as clean as a fresh process.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from tui_lora.core.spec import RunSpec, parse_spec
+from tui_lora.core.view import RunView
+from tui_lora.store import lock, sessions
+from tui_lora.store.journal import Tail
+from tui_lora.store.paths import SessionPaths
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(
+    [
+        "tui_lora.worker.train",
+        "tui_lora.worker.trainer",
+        "tui_lora.worker.arguments",
+        "tui_lora.worker.data",
+        "tui_lora.worker.lora",
+        "tui_lora.worker.model",
+        "tui_lora.worker.resolved",
+        "bitsandbytes",
+    ]
+)
+
+
+def _be_worker(folder: str) -> None:
+    os.setsid()
+    with (Path(folder) / "worker.log").open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    import torch
+
+    torch.set_num_threads(1)
+    from tui_lora.worker.train import main
+
+    os._exit(main(folder))
+
+
+def start(paths: SessionPaths) -> BaseProcess:
+    """A worker for the session; returns when it holds the lock."""
+    process = _CONTEXT.Process(target=_be_worker, args=(str(paths.folder),), daemon=True)
+    process.start()
+    deadline = time.monotonic() + 60
+    while lock.holder(paths.lock) is None and process.is_alive():
+        assert time.monotonic() < deadline, "the worker did not begin"
+        time.sleep(0.01)
+    return process
+
+
+def finish(process: BaseProcess, timeout_s: float = 120) -> int:
+    """Wait for the worker; its exit code (negative: the signal that killed it)."""
+    process.join(timeout_s)
+    assert process.exitcode is not None, "the worker did not end"
+    return process.exitcode
+
+
+def train(paths: SessionPaths) -> int:
+    return finish(start(paths))
+
+
+def kill(process: BaseProcess) -> None:
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join(10)
+
+
+def wait_for(
+    paths: SessionPaths, reached: Callable[[RunView], bool], timeout_s: float = 60
+) -> RunView:
+    """Fold the session's events until `reached` says so."""
+    view, tail = RunView(), Tail(paths.events)
+    deadline = time.monotonic() + timeout_s
+    while not reached(view):
+        assert time.monotonic() < deadline, (
+            f"not reached; at step {view.step}, {list(view.log)[-3:]}"
+        )
+        for line in tail.read():
+            sessions.fold([line], view)
+            if reached(view):
+                break
+        else:
+            time.sleep(0.005)
+    return view
+
+
+def view_of(paths: SessionPaths) -> RunView:
+    """Everything that the session's events add up to."""
+    return sessions.fold(Tail(paths.events).read(1 << 26), RunView())
+
+
+@contextmanager
+def running(paths: SessionPaths) -> Iterator[BaseProcess]:
+    process = start(paths)
+    try:
+        yield process
+    finally:
+        if process.is_alive():
+            kill(process)
+
+
+def tiny_spec(model: Path, dataset: Path, **changes: Any) -> RunSpec:
+    """A spec for seconds of training; `changes` as `lora__r=4`."""
+    from tui_lora.core.fields import put
+
+    data: dict[str, Any] = {
+        "model": {"id": str(model)},
+        "dataset": {"path": str(dataset), "eval_share": 0.2},
+        "lora": {"r": 4, "alpha": 8, "dropout": 0.1},
+        "training": {
+            "max_steps": 6,
+            "micro_batch": 2,
+            "accumulation": 2,
+            "learning_rate": 5e-3,
+            "max_length": 64,
+            "warmup": 1,
+        },
+        "evaluation": {"every_steps": 3, "save_every_steps": 2, "keep": 2},
+    }
+    for name, value in changes.items():
+        data = put(data, name.replace("__", "."), value)
+    return parse_spec(data)
