@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tui_lora.core.text import clean
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -16,6 +18,11 @@ class Problem:
     field: str = ""
     line: int | None = None
     mend: str = ""
+
+    def __post_init__(self) -> None:
+        # Keys, values and file names of others stand in all three.
+        for name in ("message", "field", "mend"):
+            object.__setattr__(self, name, clean(getattr(self, name)))
 
     def __str__(self) -> str:
         where = f"{self.field}: " if self.field else ""
@@ -31,11 +38,11 @@ class UserError(Exception):
     exit_code = 2
 
     def __init__(self, what: str, *, where: str = "", then: str = "", exit_code: int = 2) -> None:
-        self.what = what
-        self.where = where
-        self.then = then
+        self.what = clean(what)
+        self.where = clean(where)
+        self.then = clean(then)
         self.exit_code = exit_code
-        super().__init__(what)
+        super().__init__(self.what)
 
     def __str__(self) -> str:
         where = f"{self.where}: " if self.where else ""

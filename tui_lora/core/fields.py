@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,12 +16,17 @@ from pydantic_core import PydanticUndefined
 
 from tui_lora.core.spec import RunSpec
 
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
+
 Kind = Literal["text", "whole", "number", "yes_no", "choice", "names"]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting. `default` is None for 'empty' and `...` where a value must be given."""
+    """One setting. `default` is None for 'empty' and `...` where a value must be given.
+
+    `above` and `below`: the minimum and the maximum themselves are not allowed.
+    """
 
     path: str
     label: str
@@ -33,6 +39,8 @@ class Setting:
     maximum: float | None
     default: Any
     optional: bool
+    above: bool = False
+    below: bool = False
 
     @property
     def section(self) -> str:
@@ -40,18 +48,20 @@ class Setting:
 
     @property
     def range_text(self) -> str:
-        """`1 to 1,024`, `above 0`, the choices, or nothing."""
+        """`1 to 1,024`, `above 0 to 1`, the choices, or nothing."""
         if self.kind == "yes_no":
             return "yes, no"
         if self.choices:
             return ", ".join(self.choices)
         low, high = self.minimum, self.maximum
-        if low is not None and high is not None:
-            return f"{_limit(low)} to {_limit(high)}"
-        if low is not None:
-            return f"from {_limit(low)}"
-        if high is not None:
-            return f"up to {_limit(high)}"
+        least = "" if low is None else f"above {_limit(low)}" if self.above else _limit(low)
+        most = "" if high is None else f"below {_limit(high)}" if self.below else _limit(high)
+        if least and most:
+            return f"{least} to {most}"
+        if least:
+            return least if self.above else f"from {least}"
+        if most:
+            return most if self.below else f"up to {most}"
         return ""
 
 
@@ -116,15 +126,16 @@ def _setting(path: str, field: FieldInfo) -> Setting:
         kind = "names"
     low: Any = None
     high: Any = None
+    above = below = False
     for limit in field.metadata:
         if isinstance(limit, annotated_types.Ge):
             low = limit.ge
         elif isinstance(limit, annotated_types.Gt):
-            low = limit.gt
+            low, above = limit.gt, True
         elif isinstance(limit, annotated_types.Le):
             high = limit.le
         elif isinstance(limit, annotated_types.Lt):
-            high = limit.lt
+            high, below = limit.lt, True
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     return Setting(
         path=path,
@@ -138,6 +149,8 @@ def _setting(path: str, field: FieldInfo) -> Setting:
         maximum=high,
         default=... if field.default is PydanticUndefined else field.default,
         optional=optional,
+        above=above,
+        below=below,
     )
 
 
@@ -154,7 +167,8 @@ def show(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:g}"
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
     if isinstance(value, (tuple, list)):
         return ", ".join(str(item) for item in value)
     return str(value)
@@ -176,7 +190,8 @@ def read(path: str, text: str) -> Any:
     if found.kind == "names" and ("," in text or text.startswith("[")):
         return tuple(name.strip(" '\"") for name in text.strip("[]").split(",") if name.strip())
     if found.kind in ("whole", "number"):
-        plain = text.replace("_", "").replace(",", "")
+        # 1,024 has thousands; 0,05 is a mistake that must not become 5.
+        plain = text.replace(",", "") if _THOUSANDS.fullmatch(text) else text
         try:
             return int(plain)
         except ValueError:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
+from tui_lora.core.text import clean
+
 RowFormat = Literal["messages", "prompt_completion"]
 ROLES = ("system", "user", "assistant")
 
@@ -40,7 +42,8 @@ def detect_format(rows: Sequence[Any]) -> tuple[RowFormat | None, str]:
     if found[best]:
         what = "a messages field" if best == "messages" else "prompt and completion fields"
         return best, f"{found[best]} of the first {len(rows)} rows have {what}"
-    names = ", ".join(sorted({str(key) for row in objects for key in row})[:8])
+    keys = {clean(str(key), max_chars=40) for row in objects for key in row}
+    names = ", ".join(sorted(keys)[:8])
     return None, (
         f"the rows have the fields {names or '(none)'}; needed is messages, or prompt and "
         "completion"

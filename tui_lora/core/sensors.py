@@ -3,7 +3,7 @@
 Sizes are in GiB of 2**30 bytes, shares in percent from 0 to 100.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +67,47 @@ class SensorReading:
     cards: tuple[CardReading, ...]
     machine: MachineReading
     nvml_problem: str | None
+
+
+def calmed(shown: SensorReading | None, now: SensorReading) -> SensorReading:
+    """`now`, but with the figure already shown wherever it moved less than anyone would care about.
+
+    So a machine at rest gives the same reading again and again, and nothing is painted.
+    """
+    if shown is None or len(shown.cards) != len(now.cards):
+        return now
+    machine = replace(
+        now.machine,
+        memory_used_gib=_still(shown.machine.memory_used_gib, now.machine.memory_used_gib, 0.1),
+        cpu_percent=_still(shown.machine.cpu_percent, now.machine.cpu_percent, 5),
+    )
+    pairs = zip(shown.cards, now.cards, strict=True)
+    cards = tuple(_calmed_card(old, new) for old, new in pairs)
+    return replace(now, cards=cards, machine=machine)
+
+
+def _calmed_card(shown: CardReading, now: CardReading) -> CardReading:
+    return replace(
+        now,
+        used_gib=_still(shown.used_gib, now.used_gib, 0.05),
+        free_gib=_still(shown.free_gib, now.free_gib, 0.05),
+        load_percent=_still(shown.load_percent, now.load_percent, 3),
+        heat_celsius=_still(shown.heat_celsius, now.heat_celsius, 1),
+        power_watts=_still(shown.power_watts, now.power_watts, 5),
+        processes=shown.processes if _same(shown.processes, now.processes) else now.processes,
+    )
+
+
+def _same(a: tuple[CardProcess, ...] | None, b: tuple[CardProcess, ...] | None) -> bool:
+    if a is None or b is None or len(a) != len(b):
+        return a is b
+    return all(
+        x.pid == y.pid and _still(x.used_gib, y.used_gib, 0.05) == x.used_gib
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+def _still(shown: float | None, now: float | None, step: float) -> float | None:
+    if shown is None or now is None or abs(now - shown) > step:
+        return now
+    return shown

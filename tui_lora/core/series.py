@@ -87,6 +87,13 @@ class Series:
         spans = [bucket.last - bucket.first + 1 for bucket in halved[:-1]]
         self._stride = max(spans, default=1)
 
+    def copy(self) -> Series:
+        """A curve of its own, which stays as it is while this one grows."""
+        other = Series()
+        other.__dict__.update(self.__dict__)
+        other._buckets = list(self._buckets)
+        return other
+
     def points(self, columns: int) -> tuple[list[float], list[float]]:
         """Steps and values to draw, at most two points a column.
 

@@ -8,10 +8,18 @@ tests hold the named arguments against the installed libraries.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from tui_lora.core.errors import Problem, SpecError
 
@@ -45,6 +53,15 @@ def setting(
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # pydantic takes true for 1, and YAML reads yes, on and true alike.
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and annotation in (int, float, int | None, float | None):
+            raise ValueError("should be a number, not yes or no")
+        return value
 
 
 class ModelSpec(_Section):
@@ -183,6 +200,14 @@ class LoraSpec(_Section):
         "length apart, slower and often a little better.",
         argument="LoraConfig.use_rslora, LoraConfig.use_dora",
     )
+
+    @field_validator("target_modules")
+    @classmethod
+    def _one_name_is_a_list(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        # PEFT takes a lone text for a pattern over whole paths, which one name never matches.
+        if isinstance(value, str) and value != "all-linear" and re.fullmatch(r"[\w.]+", value):
+            return (value,)
+        return value
 
 
 class TrainingSpec(_Section):
@@ -341,6 +366,9 @@ class EvaluationSpec(_Section):
 
 
 class HardwareSpec(_Section):
+    # `devices: 0` is a number to YAML.
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
     devices: str = setting(
         "auto",
         "device",
@@ -424,7 +452,9 @@ def _problems(error: ValidationError) -> tuple[Problem, ...]:
             found[field] = Problem("is needed and was not given.", field)
         elif field not in found:
             given = item["input"]
-            shown = "" if isinstance(given, dict) else f" (given: {given!r:.60})"
+            # Not of lists: YAML's aliases can make a small file into an endless one.
+            plain = given is None or isinstance(given, str | int | float)
+            shown = f" (given: {given!r:.60})" if plain else ""
             message = item["msg"].removeprefix("Input ").removeprefix("Value error, ")
             if isinstance(given, float) and given != given:
                 message = "must be a number"

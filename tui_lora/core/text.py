@@ -11,15 +11,16 @@ import re
 UNKNOWN = "—"
 
 # C0 but tab and newline, DEL, C1 (U+009B is a one-byte CSI), bidirectional controls,
-# zero-width marks and lone surrogates.
+# zero-width marks and lone surrogates. U+2028 and U+2029 break lines, so they become newlines.
 _UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 
 
 def clean(text: str, *, max_chars: int | None = None) -> str:
     """`text` without what could steer a terminal; tabs become four spaces, newlines stay."""
-    text = _UNSAFE.sub("", text.replace("\r\n", "\n").replace("\t", "    "))
+    text = text.replace("\r\n", "\n").replace("\u2028", "\n").replace("\u2029", "\n")
+    text = _UNSAFE.sub("", text.replace("\t", "    "))
     if max_chars is not None and len(text) > max_chars:
         text = text[: max(0, max_chars - 1)] + "…"
     return text
@@ -50,6 +51,8 @@ def number(value: float | None, digits: int = 3) -> str:
         return "inf" if value > 0 else "-inf"
     if value == 0:
         return "0"
+    # Rounded first: 9.996 is 10.0, not 10.00.
+    value = float(f"{value:.{digits - 1}e}")
     size = abs(value)
     if size >= 1e15 or size < 1e-4:
         return f"{value:.{digits - 1}e}"
@@ -70,8 +73,8 @@ def rate(value: float | None) -> str:
     """A learning rate: `2.00e-4`, always with an exponent, so that the column stands still."""
     if value is None:
         return UNKNOWN
-    if value != value:
-        return "NaN"
+    if value != value or value in (float("inf"), float("-inf")):
+        return number(value)
     mantissa, exponent = f"{value:.2e}".split("e")
     return f"{mantissa}e{int(exponent)}"
 
@@ -90,7 +93,7 @@ def count(value: float | None) -> str:
 
 def duration(seconds: float | None) -> str:
     """`41 s`, `6 min 10 s`, `2 h 05 min`; `—` when unknown."""
-    if seconds is None or seconds != seconds or seconds < 0:
+    if seconds is None or not 0 <= seconds < float("inf"):
         return UNKNOWN
     if seconds < 10:
         return f"{seconds:.1f} s"

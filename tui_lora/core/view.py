@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tui_lora.core.events import (
     AdapterSaved,
@@ -29,6 +29,7 @@ from tui_lora.core.series import Series
 from tui_lora.core.text import clean, duration, number, size
 
 LOG_LINES = 500
+EVALUATIONS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,7 @@ class Phase:
 class RunView:
     """The state of a run as its events tell it; `apply` them in order.
 
-    One thread folds. Others may read a view that they were handed, since nothing in it is taken
-    apart: values are replaced and curves only grow.
+    One thread folds; it hands others a `snapshot`.
     """
 
     attempt: int | None = None
@@ -93,6 +93,7 @@ class RunView:
     events: int = 0
     unreadable: int = 0
     unknown_fields: int = 0
+    evaluations: deque[Evaluated] = field(default_factory=lambda: deque(maxlen=EVALUATIONS))
 
     loss: Series = field(default_factory=Series)
     eval_loss: Series = field(default_factory=Series)
@@ -121,7 +122,10 @@ class RunView:
                 if self.phase is not None and self.phase.name == event.name:
                     self.phase = None
             case ChoicesMade():
-                self.choices = event.choices
+                self.choices = tuple(
+                    Choice(setting=clean(c.setting), value=clean(c.value), reason=clean(c.reason))
+                    for c in event.choices
+                )
             case RunPlanned():
                 self.plan = event
             case Evaluated():
@@ -153,6 +157,21 @@ class RunView:
             case _:
                 pass
 
+    def snapshot(self) -> RunView:
+        """A view that stays as it is while this one is folded on: for another thread to read."""
+        return replace(
+            self,
+            phases=list(self.phases),
+            checkpoint_steps=list(self.checkpoint_steps),
+            answers=dict(self.answers),
+            log=self.log.copy(),
+            loss=self.loss.copy(),
+            eval_loss=self.eval_loss.copy(),
+            learning_rate=self.learning_rate.copy(),
+            grad_norm=self.grad_norm.copy(),
+            tokens_per_s=self.tokens_per_s.copy(),
+        )
+
     @property
     def total_steps(self) -> int | None:
         return self.plan.total_steps if self.plan else None
@@ -167,7 +186,10 @@ class RunView:
     def _step_done(self, event: StepDone) -> None:
         step = event.step or 0
         self.step, self.last_step = step, event
-        if self.first_step_after_s is None and self.attempt_started_mono is not None:
+        # Of a long log only both ends may have been read: the first step seen is then a late one.
+        every = self.plan.log_every_steps if self.plan else 1
+        is_first = step - (self.resumed_from or 0) <= max(1, every)
+        if self.first_step_after_s is None and self.attempt_started_mono is not None and is_first:
             self.first_step_after_s = event.mono - self.attempt_started_mono
             parts = ", ".join(f"{name} {duration(s)}" for name, s in self.phases if s >= 0.5)
             if parts:
@@ -206,6 +228,10 @@ class RunView:
             series.rewind(back_to)
         self.step = min(self.step, back_to)
         self.checkpoint_steps = [step for step in self.checkpoint_steps if step <= back_to]
+        while self.evaluations and (self.evaluations[-1].step or 0) > back_to:
+            self.evaluations.pop()
+        self.last_eval = self.evaluations[-1] if self.evaluations else None
+        self.best_eval = min(self.evaluations, key=lambda e: e.loss, default=None)
         if event.resumed_from is not None:
             self._say(event, "info", f"attempt {event.attempt}, resumed from step {back_to}")
 
@@ -225,6 +251,7 @@ class RunView:
     def _evaluated(self, event: Evaluated) -> None:
         before = self.last_eval
         self.last_eval = event
+        self.evaluations.append(event)
         if (event.step or 0) == 0:
             self.base_eval = event
         self.eval_loss.add(event.step or 0, event.loss)

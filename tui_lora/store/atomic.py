@@ -15,7 +15,7 @@ def write_whole(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-    except OSError:
+    except BaseException:  # a text that is no UTF-8, a Ctrl-C: nothing is left beside either
         beside.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)

@@ -11,7 +11,7 @@ from typing import Any
 from tui_lora.core.errors import Problem, UserError
 from tui_lora.core.rows import BadRow, RowFormat, as_prompt_completion, detect_format
 from tui_lora.core.text import clean
-from tui_lora.store.paths import data_folder
+from tui_lora.store.paths import data_folder, expanded, is_there
 
 SHIPPED = {"quickstart": "train.jsonl", "quickstart-heldout": "heldout.jsonl"}
 """Names that a spec may use for the files that come with the package."""
@@ -50,14 +50,14 @@ def dataset_file(path: str) -> Path:
     """The file that a spec's dataset path means; `quickstart` is one that we ship."""
     if path in SHIPPED:
         return data_folder() / "quickstart" / SHIPPED[path]
-    return Path(path).expanduser()
+    return expanded(path)
 
 
 def check_file(path: str, *, field: str = "dataset.path") -> Path:
     """The file, if it is one that can be read as a dataset; raises UserError."""
     file = dataset_file(path)
     shown = clean(str(file))
-    if not file.exists():
+    if not is_there(file):
         raise UserError(
             f"there is no dataset {shown}.",
             where=field,

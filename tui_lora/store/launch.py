@@ -8,13 +8,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tui_lora.core.errors import UserError
 from tui_lora.core.text import clean
 from tui_lora.store import lock
 from tui_lora.store.paths import SessionPaths
 
-_STARTED: list[subprocess.Popen[bytes]] = []
+if TYPE_CHECKING:
+    from tui_lora.store.adapters import ChatTarget
+
+Process = subprocess.Popen[bytes]
+"""A started process, for those who hold one and must not start any."""
+
+_STARTED: list[Process] = []
 """Workers that this process started: kept so that the ended ones are reaped."""
 
 
@@ -102,6 +109,21 @@ def start_pipe_worker(kind: str, *arguments: str, devices: str = "auto") -> subp
     )
 
 
+def start_chat(target: ChatTarget) -> subprocess.Popen[bytes]:
+    """Start a chat worker on a target's base; adapters are loaded by message."""
+    return start_pipe_worker(
+        "chat",
+        target.model.id,
+        "--devices",
+        target.devices,
+        "--quantization",
+        target.quantization.scheme,
+        "--dtype",
+        target.model.dtype,
+        devices=target.devices,
+    )
+
+
 def run_worker(kind: str, *arguments: str) -> subprocess.Popen[bytes]:
     """Start a worker that does one thing and prints its progress as lines (converting a file)."""
     return subprocess.Popen(
@@ -113,6 +135,19 @@ def run_worker(kind: str, *arguments: str) -> subprocess.Popen[bytes]:
         close_fds=True,
         umask=0o077,
     )
+
+
+def run_pip(*arguments: str, log: Path, scratch: Path) -> Process:
+    """Start this Python's pip; what it says goes to `log`, what it loads first to `scratch`."""
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "pip", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "TMPDIR": str(scratch), "LC_ALL": "C.UTF-8"},
+            close_fds=True,
+        )
 
 
 def end(process: subprocess.Popen[bytes], patience_s: float = 2.0) -> None:

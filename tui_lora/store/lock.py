@@ -56,6 +56,9 @@ def holder(path: Path) -> int | None:
 
 def _ask(descriptor: int) -> int | None:
     query = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, query)
+    try:
+        answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, query)
+    except OSError:  # no file that can be locked (a folder of that name)
+        return None
     kind, _, _, _, pid = struct.unpack(_FLOCK, answer)
     return None if kind == fcntl.F_UNLCK else max(0, pid)

@@ -111,20 +111,18 @@ def config_folder() -> Path:
 
 
 def data_folder() -> Path:
-    """What we ship: presets, the quickstart dataset, the demo model's place."""
+    """What we ship: presets, themes, the quickstart dataset, the recorded session."""
     return Path(__file__).parent.parent / "_data"
 
 
 def themes_folder() -> Path:
-    """The shipped themes: inside the wheel, or at the top of a checkout."""
-    inside = data_folder() / "themes"
-    return inside if inside.is_dir() else data_folder().parent.parent / "themes"
+    """The shipped themes (a link to themes/ in a checkout)."""
+    return data_folder() / "themes"
 
 
 def example_session() -> Path:
-    """The recorded session that we ship: inside the wheel, or in a checkout's sessions/."""
-    inside = data_folder() / "sessions" / "example"
-    return inside if inside.is_dir() else data_folder().parent.parent / "sessions" / "example"
+    """The recorded session that we ship (a link to sessions/example in a checkout)."""
+    return data_folder() / "sessions" / "example"
 
 
 DEMO_MODEL = "smollm2-135m-instruct"
@@ -135,5 +133,32 @@ def model_place(model_id: str) -> str:
     """What `from_pretrained` is given for a spec's model id: a folder or file, or a Hub id."""
     if model_id == DEMO_MODEL:
         return str(cache_folder() / "models" / DEMO_MODEL)
-    expanded = Path(model_id).expanduser()
-    return str(expanded.absolute()) if expanded.exists() else model_id
+    path = expanded(model_id)
+    return str(path.absolute()) if is_there(path) else model_id
+
+
+def hub_cache_folder() -> Path:
+    """Where huggingface_hub keeps what it fetched. Read anew each time: tests and users move it."""
+    given = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    if given:
+        return expanded(given)
+    home = os.environ.get("HF_HOME") or str(
+        Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    )
+    return expanded(home) / "hub"
+
+
+def expanded(text: str) -> Path:
+    """A path as typed, `~` included; never raises (`~nobody` stays as it is)."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
+def is_there(path: Path) -> bool:
+    """Whether something stands at `path`; a name that no disk takes (4000 letters) is not there."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -26,7 +25,7 @@ class PipeWorker(Generic[Sent, Heard]):
 
     def __init__(
         self,
-        process: subprocess.Popen[bytes],
+        process: launch.Process,
         *,
         sends: Wire[Sent],
         hears: Wire[Heard],
@@ -54,7 +53,7 @@ class PipeWorker(Generic[Sent, Heard]):
         if stream is None or self._closed:
             return False
         try:
-            stream.write(self._sends.encode(message).encode("utf-8"))
+            stream.write(self._sends.encode(message).encode("utf-8", "replace"))
             stream.flush()
         except (OSError, ValueError):
             return False

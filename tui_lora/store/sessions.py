@@ -20,12 +20,13 @@ from tui_lora.core.text import clean
 from tui_lora.core.view import RunView
 from tui_lora.store import lock
 from tui_lora.store.atomic import write_whole
-from tui_lora.store.journal import Tail, append_line, last_lines
+from tui_lora.store.journal import Tail, append_line, last_line_with, last_lines
 from tui_lora.store.paths import SessionPaths, check_name
 from tui_lora.store.spec_file import read_spec, to_yaml
 
 _HEAD_BYTES = 1 << 16
 _TAIL_BYTES = 1 << 17
+_NEEDED_FROM_BETWEEN = (b'"type":"attempt_started"', b'"type":"run_planned"')
 
 
 @dataclass(frozen=True)
@@ -275,6 +276,8 @@ def fold(lines: Iterable[bytes], view: RunView) -> RunView:
 def first_and_last(paths: SessionPaths) -> tuple[list[bytes], int]:
     """Enough lines to paint from: all of a short log, else its beginning and its end.
 
+    What began the latest attempt comes along even if it stands between the two: without it a
+    result of an earlier attempt would count.
     Also returns the size of what was skipped between them, in bytes.
     """
     lines, start = last_lines(paths.events, _TAIL_BYTES)
@@ -284,6 +287,10 @@ def first_and_last(paths: SessionPaths) -> tuple[list[bytes], int]:
     first = head.read(min(_HEAD_BYTES, start))
     # Steps at the head would draw a line to the tail's, over a gap of thousands.
     opening = [line for line in first if b'"step_done"' not in line]
+    for kind in _NEEDED_FROM_BETWEEN:
+        found = last_line_with(paths.events, kind, after=head.offset, before=start)
+        if found is not None:
+            opening.append(found)
     return opening + lines, max(0, start - head.offset)
 
 

@@ -36,6 +36,8 @@ def parse_data(text: str, *, where: str) -> dict[str, Any]:
             f"this is no YAML: {clean(str(getattr(error, 'problem', None) or error))}.",
             where=f"{where}{line}",
         ) from None
+    except (ValueError, RecursionError) as error:  # a 13th month, ten thousand brackets
+        raise UserError(f"this is no YAML: {clean(str(error))}.", where=where) from None
     if not isinstance(data, dict):
         raise UserError(
             "a run spec is a list of settings such as `model: ...` and `dataset: ...`.", where=where

@@ -1,0 +1,220 @@
+"""The front door: parse first, import late.
+
+Nothing heavier than typer is imported before it is known what was asked for; torch never is, since
+whatever loads a model is a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+app = typer.Typer(
+    name="tui-lora",
+    help="Fine-tune with LoRA and QLoRA from a terminal. Without a verb: the screens.",
+    no_args_is_help=False,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Session = Annotated[str, typer.Argument(metavar="SESSION", help="Name of a session.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+class _Common:
+    """What stands before the verb."""
+
+    sessions: str | None = None
+    debug: bool = False
+
+
+def _root() -> Path:
+    from tui_lora.store.paths import sessions_root
+
+    return sessions_root(_Common.sessions)
+
+
+@app.callback(invoke_without_command=True)
+def _screens(
+    context: typer.Context,
+    sessions: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Where sessions are kept (also $TUI_LORA_SESSIONS)."),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    _Common.sessions, _Common.debug = sessions, debug
+    if version:
+        from tui_lora import __version__
+
+        typer.echo(f"tui-lora {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        _open_screens()
+
+
+def _open_screens(*, session: str | None = None) -> NoReturn:
+    from tui_lora.store.sessions import make_root
+    from tui_lora.ui.terminal import check_terminal, prepare_environment
+
+    check_terminal()
+    prepare_environment()
+    root = make_root(_root())
+    from tui_lora.ui.app import run_app
+
+    raise typer.Exit(run_app(root, open_session=session, screen="train" if session else None))
+
+
+@app.command()
+def train(
+    what: Annotated[
+        str | None, typer.Argument(metavar="[SPEC.yaml|SESSION]", help="A run spec or a session.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(metavar="P", help="Start from a preset.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="N", help="Name of the new session.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="lora.r=16", help="Change a setting; may be repeated."),
+    ] = None,
+    detach: Annotated[bool, typer.Option(help="Start the worker and return.")] = False,
+) -> None:
+    """Start a run, or resume one, and follow it. Ctrl-C detaches: the run goes on."""
+    from tui_lora.headless import verbs
+
+    raise typer.Exit(
+        verbs.train(_root(), what=what, preset=preset, name=name, changes=set_ or [], detach=detach)
+    )
+
+
+@app.command()
+def watch(session: Session, as_json: AsJson = False) -> None:
+    """Follow a run from any terminal. Ctrl-C leaves it running."""
+    from tui_lora.headless import verbs
+
+    raise typer.Exit(verbs.watch(_root(), session, raw=as_json))
+
+
+@app.command("ls")
+def list_sessions(as_json: AsJson = False) -> None:
+    """Sessions and what they are doing."""
+    from tui_lora.headless import verbs
+
+    raise typer.Exit(verbs.ls(_root(), as_json=as_json))
+
+
+@app.command()
+def stop(session: Session) -> None:
+    """Finish the step, save, and end the run; it can be resumed with `train SESSION`."""
+    from tui_lora.headless import verbs
+
+    raise typer.Exit(verbs.stop(_root(), session))
+
+
+@app.command()
+def checkpoint(session: Session) -> None:
+    """Save a checkpoint at the end of this step and go on."""
+    from tui_lora.headless import verbs
+
+    raise typer.Exit(verbs.checkpoint(_root(), session))
+
+
+@app.command()
+def chat(
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SESSION|ADAPTER|MODEL...",
+            help="Who answers. Several on one base answer side by side; base is the base alone.",
+        ),
+    ],
+    prompt: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Ask this once and leave.")
+    ] = None,
+    system: Annotated[str | None, typer.Option(metavar="TEXT", help="System prompt.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, max=32768, help="Longest answer.")] = 256,
+    temperature: Annotated[float, typer.Option(min=0.0, max=5.0, help="0 is greedy.")] = 0.0,
+    as_json: AsJson = False,
+) -> None:
+    """Talk to an adapter, or to several side by side."""
+    from tui_lora.headless import talk
+
+    raise typer.Exit(
+        talk.chat(
+            _root(),
+            targets,
+            prompt=prompt,
+            system=system,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """What this machine can do, and what is wrong with it."""
+    from tui_lora.headless import verbs
+
+    raise typer.Exit(verbs.doctor(_root(), as_json=as_json))
+
+
+@app.command()
+def demo() -> None:
+    """The first run: fetch a small model, train it on our quickstart dataset, compare."""
+    from tui_lora.headless import demo as first_run
+
+    if sys.stdout.isatty() and sys.stdin.isatty() and not os.environ.get("CI"):
+        _open_screens(session=first_run.start(_root()).name)
+    raise typer.Exit(first_run.headless(_root()))
+
+
+def main() -> None:
+    """Run, and turn what the user can mend into a sentence and an exit code."""
+    from tui_lora.core.errors import UserError
+
+    try:
+        code: Any = app(standalone_mode=False)
+    except UserError as error:
+        if _Common.debug:
+            raise
+        _complain(str(error))
+        sys.exit(error.exit_code)
+    except typer.Exit as leave:
+        sys.exit(leave.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output is gone, and has what it wanted.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)
+    except Exception as error:
+        from typer.exceptions import TyperException
+
+        if isinstance(error, TyperException):
+            _complain(f"{error}\n  `tui-lora --help` and `tui-lora VERB --help` say what there is.")
+            sys.exit(2)
+        if _Common.debug:
+            raise
+        _complain(f"{type(error).__name__}: {error}\n  Run it with --debug to see where.")
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(text: str) -> None:
+    from tui_lora.core.text import clean
+
+    sys.stderr.write(f"tui-lora: {clean(text)}\n")
+
+
+if __name__ == "__main__":
+    main()

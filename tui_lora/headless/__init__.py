@@ -1,0 +1,1 @@
+"""The verbs without screens: progress lines, lists, plain conversations."""

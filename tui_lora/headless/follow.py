@@ -1,0 +1,123 @@
+"""A run in progress lines: for pipes, CI, and any terminal. Reads the session's files only."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+from tui_lora.core.status import Status
+from tui_lora.core.text import count, duration, number, rate
+from tui_lora.core.view import RunView
+from tui_lora.store.journal import Tail
+from tui_lora.store.paths import SessionPaths
+from tui_lora.store.sessions import fold, status_of
+
+Print = Callable[[str], None]
+
+_POLL_S = 0.25
+_STEP_LINE_S = 2.0
+_WAIT_LINE_S = 10.0
+
+
+def follow(paths: SessionPaths, say: Print, *, raw: bool = False) -> Status:
+    """Print the run from its beginning until its worker ends; returns the status then.
+
+    `raw` prints the event lines as they stand. KeyboardInterrupt is the caller's: the run goes on.
+    """
+    tail = Tail(paths.events)
+    view = RunView()
+    teller = _Teller(say)
+    while True:
+        alive = status_of(paths, view).alive
+        while lines := tail.read(1 << 20):
+            for line in lines:
+                fold([line], view)
+                if raw:
+                    say(line.decode("utf-8", errors="replace"))
+                else:
+                    teller.tell(view, live=alive)
+        if not raw:
+            teller.idle(view)
+        if not alive:
+            # What the worker wrote between the last read and its end has been read above: the
+            # status was asked first.
+            status = status_of(paths, view)
+            if not status.alive:
+                if not raw:
+                    teller.finish(view)
+                return status
+        time.sleep(_POLL_S)
+
+
+class _Teller:
+    """Decides what of a view is worth a line, and when."""
+
+    def __init__(self, say: Print) -> None:
+        self._say = say
+        self._log_lines = 0
+        self._phase = ""
+        self._step = -1
+        self._last_step_line = 0.0
+        self._last_line = time.monotonic()
+
+    def tell(self, view: RunView, *, live: bool) -> None:
+        new = view.log_lines - self._log_lines
+        self._log_lines = view.log_lines
+        if new:
+            self._pending_step(view)
+            for entry in list(view.log)[-min(new, len(view.log)) :]:
+                mark = {"warning": "! ", "error": "!! "}.get(entry.level, "")
+                self._line(
+                    f"{time.strftime('%H:%M:%S', time.localtime(entry.t))}  {mark}{entry.text}"
+                )
+        phase = view.phase
+        if phase is not None and phase.name != self._phase:
+            expect = f" (about {duration(phase.expect_s)})" if phase.expect_s else ""
+            self._line(f"{phase.label}{expect} …")
+        self._phase = phase.name if phase is not None else ""
+        first = view.last_step is not None and self._step < 0
+        due = time.monotonic() - self._last_step_line >= _STEP_LINE_S
+        last = view.total_steps is not None and view.step == view.total_steps
+        if (first or due or last) and live:
+            self._pending_step(view)
+
+    def idle(self, view: RunView) -> None:
+        """Say that a long phase still goes on, every ten seconds of silence."""
+        if time.monotonic() - self._last_line < _WAIT_LINE_S or view.phase is None:
+            return
+        phase = view.phase
+        how_far = ""
+        if phase.done is not None and phase.total:
+            how_far = f", {phase.done:,.0f} of {phase.total:,.0f} {phase.unit}"
+        self._line(f"{phase.label}: {duration(time.time() - phase.since)}{how_far} …")
+
+    def finish(self, view: RunView) -> None:
+        self._pending_step(view)
+
+    def _pending_step(self, view: RunView) -> None:
+        step = view.last_step
+        if step is None or view.step == self._step:
+            return
+        self._step = view.step
+        self._last_step_line = time.monotonic()
+        width = len(f"{view.total_steps or 0:,}")
+        of = f" of {view.total_steps:,}" if view.total_steps else ""
+        held_out = view.last_eval.loss if view.last_eval else None
+        self._line(
+            f"step {view.step:>{width},}{of}   loss {number(step.loss):>5}   "
+            f"eval {number(held_out):>5}   rate {rate(step.learning_rate)}   "
+            f"{count(step.tokens_per_s)} tok/s   "
+            f"{number(step.peak_reserved_gib or step.process_gib)} GiB   "
+            f"{duration(step.eta_s)} left"
+        )
+
+    def _line(self, text: str) -> None:
+        self._last_line = time.monotonic()
+        self._say(text)
+
+
+def to_stdout(text: str) -> None:
+    """One line, at once, also into a pipe."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,104 @@
+"""Conversations in a plain terminal or a pipe."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from tui_lora.core.chat import BASE, Turn
+from tui_lora.core.errors import UserError
+from tui_lora.core.text import clean, duration, number
+from tui_lora.headless.conversation import Conversation
+from tui_lora.headless.follow import to_stdout
+from tui_lora.store.adapters import ChatTarget, target
+
+
+def chat(
+    root: Path,
+    texts: list[str],
+    *,
+    prompt: str | None,
+    system: str | None,
+    max_tokens: int,
+    temperature: float,
+    as_json: bool,
+) -> int:
+    """Answer `prompt` once, or every line of standard input until its end."""
+    named = {text: target(root, text) for text in texts if text != BASE}
+    if not named:
+        raise UserError("base alone says nothing: name a session, an adapter or a model with it.")
+    base = _base_of(next(iter(named.values())))
+    targets = [named.get(text, base) for text in texts]
+    opening = [Turn(role="system", content=system)] if system else []
+
+    def say_phase(label: str) -> None:
+        sys.stderr.write(f"{label} …\n")
+        sys.stderr.flush()
+
+    with Conversation(targets, say_phase) as conversation:
+        if prompt is not None:
+            turns = [*opening, Turn(role="user", content=prompt)]
+            _answer(conversation, targets, turns, max_tokens, temperature, as_json)
+            return 0
+        interactive = sys.stdin.isatty()
+        if interactive:
+            to_stdout("Write a message and press Enter; Ctrl-D ends.")
+        histories: dict[str, list[Turn]] = {t.name: list(opening) for t in targets}
+        while True:
+            if interactive:
+                sys.stdout.write("\nyou  ")
+                sys.stdout.flush()
+            line = sys.stdin.readline()
+            if not line:
+                return 0
+            if not line.strip():
+                continue
+            asked = Turn(role="user", content=line.strip())
+            for one in targets:
+                histories[one.name].append(asked)
+                text = _answer(
+                    conversation, [one], histories[one.name], max_tokens, temperature, as_json
+                )
+                histories[one.name].append(Turn(role="assistant", content=text))
+
+
+def _base_of(other: ChatTarget) -> ChatTarget:
+    return ChatTarget(BASE, other.model, other.quantization, other.devices)
+
+
+def _answer(
+    conversation: Conversation,
+    targets: list[ChatTarget],
+    turns: list[Turn],
+    max_tokens: int,
+    temperature: float,
+    as_json: bool,
+) -> str:
+    text = ""
+    for one in targets:
+        name = one.name if one.adapter is not None else BASE
+        if not as_json:
+            to_stdout(f"\n{one.name}")
+        answer = conversation.ask(
+            turns,
+            name=name,
+            max_new_tokens=max_tokens,
+            temperature=temperature,
+            on_text=(lambda piece: None) if as_json else _stream,
+        )
+        text = answer.text
+        if as_json:
+            to_stdout(json.dumps({"name": one.name, **answer.model_dump(exclude={"id", "name"})}))
+            continue
+        speed = answer.tokens / answer.seconds if answer.seconds > 0 else None
+        cut = "  (cut at the limit)" if answer.ended_by == "length" else ""
+        to_stdout(
+            f"\n  {answer.tokens} tokens · {duration(answer.seconds)} · {number(speed)} tok/s{cut}"
+        )
+    return text
+
+
+def _stream(piece: str) -> None:
+    sys.stdout.write(clean(piece))
+    sys.stdout.flush()

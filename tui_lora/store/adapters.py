@@ -1,0 +1,94 @@
+"""Who can be talked to: sessions' adapters, any PEFT folder, any model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tui_lora.core.errors import UserError
+from tui_lora.core.spec import ModelSpec, QuantizationSpec
+from tui_lora.core.text import clean
+from tui_lora.store import sessions
+from tui_lora.store.paths import SessionPaths, model_place
+from tui_lora.store.spec_file import read_spec
+
+
+@dataclass(frozen=True)
+class ChatTarget:
+    """A base model and, unless it is the base itself, an adapter folder to put on it."""
+
+    name: str
+    model: ModelSpec
+    quantization: QuantizationSpec = QuantizationSpec()
+    devices: str = "auto"
+    adapter: Path | None = None
+    session: SessionPaths | None = None
+
+    @property
+    def base(self) -> tuple[str, str | None, str]:
+        """What must be equal for two targets to share one loaded base."""
+        return model_place(self.model.id), self.model.revision, self.quantization.scheme
+
+
+def target(root: Path, text: str) -> ChatTarget:
+    """What `text` means: a session's name, a PEFT folder, else a model. Raises UserError."""
+    folder = Path(text).expanduser()
+    if "/" not in text and (root / text / "run.yaml").is_file():
+        return session_target(sessions.find(root, text))
+    if (folder / "adapter_config.json").is_file():
+        return adapter_target(folder.absolute())
+    if (folder / "run.yaml").is_file():
+        return session_target(SessionPaths(folder.absolute()))
+    from tui_lora.store.catalog import check_model
+
+    check_model(text)
+    return ChatTarget(clean(folder.name or text), ModelSpec(id=text))
+
+
+def session_target(paths: SessionPaths) -> ChatTarget:
+    """A session's adapter; raises UserError when it has none yet."""
+    spec = read_spec(paths.spec)
+    if sessions.adapter_bytes(paths.adapter) is None:
+        raise UserError(
+            f"{paths.name} has no adapter yet.",
+            then=f"It is saved when the run ends or is stopped: tui-lora stop {paths.name}",
+        )
+    return ChatTarget(
+        paths.name,
+        spec.model,
+        spec.quantization,
+        spec.hardware.devices,
+        paths.adapter,
+        paths,
+    )
+
+
+def adapter_target(folder: Path) -> ChatTarget:
+    """Any PEFT folder, on the base that it names. Raises UserError."""
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        base = config["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(
+            "adapter_config.json cannot be read or names no base.", where=clean(str(folder))
+        ) from None
+    if not isinstance(base, str) or not base:
+        raise UserError("the adapter does not say which base it is for.", where=clean(str(folder)))
+    if sessions.adapter_bytes(folder) is None:
+        raise UserError(
+            "there is no adapter_model.safetensors (pickles are not loaded).",
+            where=clean(str(folder)),
+        )
+    return ChatTarget(clean(folder.name), ModelSpec(id=base), adapter=folder)
+
+
+def session_targets(root: Path) -> list[ChatTarget]:
+    """Every session in `root` that has an adapter, the last touched first."""
+    found = []
+    for paths in sessions.listed(root):
+        try:
+            found.append(session_target(paths))
+        except UserError:
+            continue
+    return found
