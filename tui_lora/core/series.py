@@ -94,16 +94,18 @@ class Series:
         other._buckets = list(self._buckets)
         return other
 
-    def points(self, columns: int) -> tuple[list[float], list[float]]:
+    def points(self, columns: int, until: float | None = None) -> tuple[list[float], list[float]]:
         """Steps and values to draw, at most two points a column.
 
-        A column gives its mean, or both extremes when they stand far apart.
+        A column gives its mean, or both extremes when they stand far apart. The columns share the
+        steps up to the last one, or up to `until`: then old points stay where they are.
         """
         buckets = self.buckets
         if not buckets:
             return [], []
         first, last = buckets[0].first, buckets[-1].last
-        width = max(1.0, (last - first + 1) / max(1, columns))
+        end = last if until is None else max(until, last)
+        width = max(1.0, (end - first + 1) / max(1, columns))
         steps: list[float] = []
         values: list[float] = []
         column: Bucket | None = None

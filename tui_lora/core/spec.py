@@ -7,64 +7,18 @@ tests hold the named arguments against the installed libraries.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from tui_lora.core.errors import Problem, SpecError
+from tui_lora.core.section import Section, setting
+from tui_lora.core.spec_problems import in_our_words
 
 
-def setting(
-    default: Any,
-    label: str,
-    help: str,
-    *,
-    argument: str = "",
-    unit: str = "",
-    ge: float | None = None,
-    gt: float | None = None,
-    le: float | None = None,
-    lt: float | None = None,
-    min_length: int | None = None,
-) -> Any:
-    """A pydantic field with what people are told of it; `argument`: `LoraConfig.r` and the like."""
-    return Field(
-        default,
-        title=label,
-        description=help,
-        ge=ge,
-        gt=gt,
-        le=le,
-        lt=lt,
-        min_length=min_length,
-        json_schema_extra={"unit": unit, "argument": argument},
-    )
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        # pydantic takes true for 1, and YAML reads yes, on and true alike.
-        annotation = cls.model_fields[info.field_name or ""].annotation
-        if isinstance(value, bool) and annotation in (int, float, int | None, float | None):
-            raise ValueError("should be a number, not yes or no")
-        return value
-
-
-class ModelSpec(_Section):
+class ModelSpec(Section):
     id: str = setting(
         ...,
         "model",
@@ -95,7 +49,7 @@ class ModelSpec(_Section):
     )
 
 
-class QuantizationSpec(_Section):
+class QuantizationSpec(Section):
     scheme: Literal["none", "int8", "nf4", "fp4"] = setting(
         "none",
         "quantization",
@@ -119,7 +73,7 @@ class QuantizationSpec(_Section):
     )
 
 
-class DatasetSpec(_Section):
+class DatasetSpec(Section):
     path: str = setting(
         ...,
         "dataset",
@@ -159,7 +113,7 @@ class DatasetSpec(_Section):
     )
 
 
-class LoraSpec(_Section):
+class LoraSpec(Section):
     r: int = setting(
         16,
         "rank",
@@ -210,7 +164,7 @@ class LoraSpec(_Section):
         return value
 
 
-class TrainingSpec(_Section):
+class TrainingSpec(Section):
     epochs: float = setting(
         3,
         "epochs",
@@ -322,7 +276,7 @@ class TrainingSpec(_Section):
     )
 
 
-class EvaluationSpec(_Section):
+class EvaluationSpec(Section):
     every_steps: int = setting(
         100,
         "evaluate every",
@@ -365,7 +319,7 @@ class EvaluationSpec(_Section):
     )
 
 
-class HardwareSpec(_Section):
+class HardwareSpec(Section):
     # `devices: 0` is a number to YAML.
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
@@ -381,7 +335,7 @@ class HardwareSpec(_Section):
     )
 
 
-class RunSpec(_Section):
+class RunSpec(Section):
     """Everything that defines a fine-tune. Only the model and the dataset have no default."""
 
     version: Literal[1] = Field(1, title="version", description="Of this file's form.")
@@ -407,7 +361,7 @@ def check_spec(data: Mapping[str, Any]) -> tuple[RunSpec | None, tuple[Problem, 
     try:
         spec = RunSpec.model_validate(_shorthand(data))
     except ValidationError as error:
-        return None, _problems(error)
+        return None, in_our_words(error, RunSpec)
     return spec, broken_rules(spec)
 
 
@@ -426,53 +380,3 @@ def _shorthand(data: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(full.get(section), str):
             full[section] = {field: full[section]}
     return full
-
-
-def _problems(error: ValidationError) -> tuple[Problem, ...]:
-    """pydantic's findings in our words, one a field (a union reports each of its members)."""
-    found: dict[str, Problem] = {}
-    for item in error.errors(include_url=False):
-        path = [str(part) for part in item["loc"]]
-        model: Any = RunSpec
-        known: list[str] = []
-        for part in path:
-            fields = getattr(model, "model_fields", {})
-            if part not in fields:
-                break
-            known.append(part)
-            model = fields[part].annotation
-        field = ".".join(known)
-        if item["type"] == "extra_forbidden":
-            wrong = path[-1]
-            field = ".".join([*known, wrong])
-            names = list(getattr(model, "model_fields", {}))
-            found[field] = Problem("there is no such setting.", field, mend=_nearest(wrong, names))
-        elif item["type"] == "missing":
-            field = ".".join(path)
-            found[field] = Problem("is needed and was not given.", field)
-        elif field not in found:
-            given = item["input"]
-            # Not of lists: YAML's aliases can make a small file into an endless one.
-            plain = given is None or isinstance(given, str | int | float)
-            shown = f" (given: {given!r:.60})" if plain else ""
-            message = item["msg"].removeprefix("Input ").removeprefix("Value error, ")
-            if isinstance(given, float) and given != given:
-                message = "must be a number"
-            found[field] = Problem(f"{message}{shown}.", field)
-    return tuple(found.values())
-
-
-def _nearest(wrong: str, names: list[str]) -> str:
-    """Names the setting that was probably meant, wherever in the spec it lives."""
-    close = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean {close[0]}?"
-    everywhere = {
-        name: section
-        for section, info in RunSpec.model_fields.items()
-        for name in getattr(info.annotation, "model_fields", {})
-    }
-    close = difflib.get_close_matches(wrong, everywhere, n=1, cutoff=0.75)
-    if close:
-        return f"Did you mean {everywhere[close[0]]}.{close[0]}?"
-    return f"Known here: {', '.join(names)}." if names else ""

@@ -51,8 +51,9 @@ def number(value: float | None, digits: int = 3) -> str:
         return "inf" if value > 0 else "-inf"
     if value == 0:
         return "0"
-    # Rounded first: 9.996 is 10.0, not 10.00.
-    value = float(f"{value:.{digits - 1}e}")
+    if abs(value) < 10 ** (digits - 1):
+        # Rounded first: 9.996 is 10.0, not 10.00.
+        value = float(f"{value:.{digits - 1}e}")
     size = abs(value)
     if size >= 1e15 or size < 1e-4:
         return f"{value:.{digits - 1}e}"

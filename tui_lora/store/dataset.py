@@ -102,10 +102,11 @@ def rows_in(file: Path) -> Iterator[Row]:
             try:
                 yield Row(number, at, json.loads(text))
             except (ValueError, RecursionError) as error:
-                why = getattr(error, "msg", None) or "not UTF-8 text"
+                why = str(getattr(error, "msg", None) or "not UTF-8 text")
+                why = clean(why).removesuffix(" starting at")
                 column = getattr(error, "colno", None)
                 place = f" at column {column}" if column else ""
-                yield Row(number, at, None, f"is no JSON: {clean(str(why))}{place}")
+                yield Row(number, at, None, f"is no JSON: {why}{place}")
             number += 1
 
 

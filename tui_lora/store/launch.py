@@ -162,6 +162,17 @@ def end(process: subprocess.Popen[bytes], patience_s: float = 2.0) -> None:
         process.wait()
 
 
+def lives(pid: int) -> bool:
+    """Whether a process of this number is there; it may be another one than was meant."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def last_words(log: Path, lines: int = 3) -> str:
     """The last lines of a log in one, for an error message."""
     try:

@@ -24,7 +24,7 @@ def read_preferences() -> Preferences:
     """The stored preferences; whatever cannot be read falls back to the default."""
     try:
         data = json.loads(_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return Preferences()
     if not isinstance(data, dict):
         return Preferences()

@@ -318,6 +318,6 @@ def read_worker(paths: SessionPaths) -> dict[str, object]:
     """What the latest worker said of itself (pid, start time, boot id); empty if unreadable."""
     try:
         data = json.loads(paths.worker.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}

@@ -1,0 +1,119 @@
+"""The lock against a real second process: held, asked for, freed by kill -9, not kept by forks."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tui_lora.store import lock
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from tui_lora.store import lock
+try:
+    lock.hold(Path(sys.argv[1]))
+except lock.AlreadyHeld as error:
+    print("already", error.pid, flush=True)
+    sys.exit(3)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+HOLD_AND_FORK = """
+import os, sys, time
+from pathlib import Path
+from tui_lora.store import lock
+lock.hold(Path(sys.argv[1]))
+child = os.fork()
+if child == 0:
+    time.sleep(30)
+    os._exit(0)
+print("held", child, flush=True)
+sys.stdin.read()
+"""
+
+
+def start(code: str, path: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def said(process: subprocess.Popen[str]) -> list[str]:
+    assert process.stdout is not None
+    return process.stdout.readline().split()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "worker.lock"
+
+
+@pytest.fixture
+def held(path: Path) -> Iterator[subprocess.Popen[str]]:
+    process = start(HOLD, path)
+    assert said(process) == ["held"]
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def freed(path: Path) -> bool:
+    for _ in range(200):
+        if lock.holder(path) is None:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_nobody_holds_a_lock_that_is_not_there_or_no_file(path: Path) -> None:
+    assert lock.holder(path) is None
+    path.mkdir()
+    assert lock.holder(path) is None
+
+
+def test_the_holder_is_seen_by_others_and_gone_after_kill_9(
+    path: Path, held: subprocess.Popen[str]
+) -> None:
+    assert lock.holder(path) == held.pid
+    assert lock.holder(path) == held.pid  # asking does not take it away
+    held.send_signal(signal.SIGKILL)
+    held.wait()
+    assert freed(path)
+    assert path.exists()
+
+
+def test_a_second_worker_is_told_who_has_it(path: Path, held: subprocess.Popen[str]) -> None:
+    second = start(HOLD, path)
+    assert said(second) == ["already", str(held.pid)]
+    second.communicate()
+    assert second.returncode == 3
+    assert lock.holder(path) == held.pid
+
+
+def test_a_forked_child_does_not_keep_it(path: Path) -> None:
+    process = start(HOLD_AND_FORK, path)
+    _, child = said(process)
+    try:
+        assert lock.holder(path) == process.pid
+        process.kill()
+        process.wait()
+        os.kill(int(child), 0)  # it lives, and yet:
+        assert freed(path)
+    finally:
+        os.kill(int(child), signal.SIGKILL)
+        process.communicate()
+
+
+def test_ending_in_peace_frees_it_too(path: Path, held: subprocess.Popen[str]) -> None:
+    held.communicate(timeout=5)
+    assert freed(path)

@@ -1,0 +1,158 @@
+"""What is refused before a session is made, and how paths are anchored."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.model_files import model
+from tui_lora.core.fields import put
+from tui_lora.core.spec import RunSpec, parse_spec
+from tui_lora.store import preflight as module
+from tui_lora.store.paths import DEMO_MODEL
+from tui_lora.store.preflight import anchored, notes, preflight
+
+ROW = json.dumps({"prompt": "q", "completion": "a"})
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUI_LORA_CACHE", str(tmp_path / "our cache"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> dict[str, Any]:
+    """A spec for which all holds."""
+    (tmp_path / "d.jsonl").write_text(f"{ROW}\n" * 300)
+    (tmp_path / "e.jsonl").write_text(f"{ROW}\n")
+    model(tmp_path / "m")
+    return {
+        "model": {"id": str(tmp_path / "m")},
+        "dataset": {"path": str(tmp_path / "d.jsonl"), "eval_path": str(tmp_path / "e.jsonl")},
+    }
+
+
+def found(data: dict[str, Any], **values: Any) -> dict[str, str]:
+    for path, value in values.items():
+        data = put(data, path.replace("__", "."), value)
+    return {problem.field: str(problem) for problem in preflight(parse_spec(data))}
+
+
+def test_all_holds(data: dict[str, Any], tmp_path: Path) -> None:
+    assert found(data) == {}
+    assert found(data, dataset__path="quickstart", dataset__eval_path="quickstart-heldout") == {}
+    assert notes(parse_spec(data), tmp_path / "sessions" / "deep") == ()
+
+
+def test_everything_that_is_wrong_comes_at_once(data: dict[str, Any]) -> None:
+    wrong = found(
+        data, model__id="/no/model", dataset__path="gone.jsonl", dataset__eval_path="gone2.jsonl"
+    )
+    assert set(wrong) == {"model.id", "dataset.path", "dataset.eval_path"}
+    assert "there is no model /no/model" in wrong["model.id"]
+    assert "there is no dataset gone2.jsonl" in wrong["dataset.eval_path"]
+    assert wrong["dataset.path"].count("dataset.path") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"text": "x"}\n', "the rows have the fields text"),
+        ("{\n" * 3, "no row is an object"),
+        (
+            '{"messages": []}\n' * 300,
+            "none of the first 200 rows of",
+        ),
+        ('{"messages": []}\n', "line 1: messages: is not a list of turns"),
+        ("\n\n", "holds no row"),
+    ],
+)
+def test_rows_that_teach_nothing(
+    data: dict[str, Any], tmp_path: Path, content: str, words: str
+) -> None:
+    (tmp_path / "bad.jsonl").write_text(content)
+    assert words in found(data, dataset__path="bad.jsonl")["dataset.path"]
+    assert words in found(data, dataset__eval_path="bad.jsonl")["dataset.eval_path"]
+
+
+def test_a_torn_json_document_names_its_line(data: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text("[\n1,,\n]")
+    assert "bad.json:2: is no JSON" in found(data, dataset__path="bad.json")["dataset.path"]
+
+
+def test_one_good_row_is_enough(data: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text("{\n" * 50 + f"{ROW}\n")
+    assert found(data) == {}
+
+
+def test_one_row_cannot_be_shared(data: dict[str, Any]) -> None:
+    wrong = found(data, dataset__path="e.jsonl", dataset__eval_path=None)
+    assert list(wrong) == ["dataset.eval_share"]
+    only = found(data, dataset__path="e.jsonl", dataset__eval_path=None, dataset__eval_share=0)
+    assert only == {}
+
+
+def test_the_same_file_by_another_name(data: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "d.jsonl")
+    wrong = found(data, dataset__eval_path="link.jsonl")
+    assert "is the dataset itself" in wrong["dataset.eval_path"]
+
+
+def test_a_model_is_not_quantized_twice(data: dict[str, Any], tmp_path: Path) -> None:
+    model(tmp_path / "q", {"quantization_config": {"quant_method": "gptq"}})
+    wrong = found(data, model__id="q", quantization__scheme="nf4")
+    assert "already quantized (gptq)" in wrong["quantization.scheme"]
+    assert found(data, model__id="q") == {}
+
+
+def test_notes_do_not_stop_a_run(
+    data: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = parse_spec(put(data, "model.id", "owner/name"))
+    assert preflight(spec) == ()
+    assert [note.field for note in notes(spec, tmp_path)] == ["model.id"]
+    monkeypatch.setattr(module, "_free_bytes", lambda folder: 1000)
+    assert [note.field for note in notes(parse_spec(data), tmp_path)] == ["evaluation.keep"]
+
+
+def anchored_at(base: Path, **values: Any) -> RunSpec:
+    data: dict[str, Any] = {"model": {"id": "m"}, "dataset": {"path": "d.jsonl"}}
+    for path, value in values.items():
+        data = put(data, path.replace("__", "."), value)
+    return anchored(parse_spec(data), base)
+
+
+def test_relative_paths_belong_to_the_folder_of_the_spec(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    model(base / "m")
+    spec = anchored_at(base, dataset__eval_path="../e.jsonl")
+    assert spec.model.id == str(base / "m")
+    assert spec.dataset.path == str(base / "d.jsonl")
+    assert spec.dataset.eval_path == str(base / "../e.jsonl")
+    assert anchored(spec, tmp_path / "other") == spec
+
+
+def test_names_and_hub_ids_stay(tmp_path: Path) -> None:
+    spec = anchored_at(
+        tmp_path,
+        model__id=DEMO_MODEL,
+        dataset__path="quickstart",
+        dataset__eval_path="quickstart-heldout",
+    )
+    assert (spec.model.id, spec.dataset.path) == (DEMO_MODEL, "quickstart")
+    assert spec.dataset.eval_path == "quickstart-heldout"
+    assert anchored_at(tmp_path, model__id="owner/name").model.id == "owner/name"
+    assert anchored_at(tmp_path, model__id="gpt2").model.id == "gpt2"
+    assert anchored_at(tmp_path).dataset.eval_path is None
+
+
+def test_what_was_surely_meant_as_a_path_becomes_one(tmp_path: Path) -> None:
+    assert anchored_at(tmp_path, model__id="./m").model.id == str(tmp_path / "m")
+    assert anchored_at(tmp_path, model__id="x.gguf").model.id == str(tmp_path / "x.gguf")
+    assert anchored_at(tmp_path, model__id="~/m").model.id == str(Path.home() / "m")
+    assert anchored_at(tmp_path, dataset__path="~/d.jsonl").dataset.path == str(
+        Path.home() / "d.jsonl"
+    )
