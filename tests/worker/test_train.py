@@ -19,19 +19,6 @@ from tui_lora.store.paths import SessionPaths
 pytestmark = pytest.mark.model
 
 
-@pytest.fixture(scope="session")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("rows") / "train.jsonl"
-    with path.open("w") as file:
-        for i in range(40):
-            turns = [
-                {"role": "user", "content": f"What is the rank of run {i}?"},
-                {"role": "assistant", "content": f"The rank is {i}, alpha is {2 * i}."},
-            ]
-            file.write(json.dumps({"messages": turns}) + "\n")
-    return path
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "sessions"

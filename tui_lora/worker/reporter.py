@@ -11,6 +11,7 @@ from pathlib import Path
 from tui_lora.core.events import (
     EVENTS,
     AttemptFinished,
+    AttemptStarted,
     Event,
     Heartbeat,
     Notice,
@@ -28,7 +29,7 @@ _BEAT_EVERY_S = 5.0
 
 
 class Reporter:
-    """Writes events; safe to call from any thread.
+    """Writes events, from `begin` on; safe to call from any thread.
 
     Steps come at most twice a second: one that is held back is written as soon as anything else
     is, or dropped for the next. A thread of its own keeps the promise of a sign of life.
@@ -44,6 +45,10 @@ class Reporter:
         self._last_progress = float("-inf")
         self._closed = threading.Event()
         self._beat = threading.Thread(target=self._keep_promise, daemon=True, name="heartbeat")
+
+    def begin(self, event: AttemptStarted) -> None:
+        """Write an attempt's first event; from here on signs of life are promised."""
+        self.say(event)
         self._beat.start()
 
     def say(self, event: Event) -> None:

@@ -6,6 +6,7 @@ The lock is taken and the first event written before torch is imported, which ta
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import time
@@ -61,7 +62,7 @@ def main(folder: str) -> int:
     _introduce(paths)
     reporter = Reporter(paths.events)
     checkpoint, passed_over = newest_whole(paths.checkpoints)
-    reporter.say(
+    reporter.begin(
         AttemptStarted(
             attempt=attempt,
             pid=os.getpid(),
@@ -154,6 +155,9 @@ def _train(
         from tui_lora.worker.model import choose_adapter_dtype, context_tokens, load_model
         from tui_lora.worker.resolved import write_resolved
         from tui_lora.worker.trainer import Progress, SessionTrainer
+
+    # bitsandbytes warns at every multiplication of an int8 base on the CPU.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     _stop_here(inbox)
 
     # The data, before the model: what is wrong with it should be known in a second.
@@ -240,7 +244,7 @@ def _train(
     reporter.say(
         RunPlanned(
             total_steps=planned,
-            epochs=spec.training.epochs,
+            epochs=trainer.planned_epochs(planned),
             train_rows=len(trainer.train_dataset),
             eval_rows=len(data.held_out) if data.held_out is not None else 0,
             rows_per_step=spec.training.micro_batch * spec.training.accumulation,

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
 from trl import SFTTrainer
 
 from tui_lora.core.events import CheckpointSaved, Evaluated, OrderAnswered, StepDone
@@ -60,6 +60,8 @@ class SessionTrainer(SFTTrainer):
         super().__init__(*arguments, **named)
         # trl makes a quantized base's adapter bfloat16; what it shall be was decided apart.
         set_adapter_dtype(self.model, adapter_dtype)
+        # What it prints stands in the events already.
+        self.remove_callback(PrinterCallback)
         self.add_callback(_Voice(self, patience))
 
     def compute_loss(
@@ -90,6 +92,13 @@ class SessionTrainer(SFTTrainer):
         """Optimizer steps of the whole run, by the trainer's own reckoning."""
         loader = self.get_train_dataloader()
         return int(self.set_initial_training_values(self.args, loader)[-1])
+
+    def planned_epochs(self, steps: int) -> float:
+        """How often every row is seen in `steps` steps: max steps, when given, decides."""
+        if self.args.max_steps <= 0:
+            return float(self.args.num_train_epochs)
+        micro_batches = steps * self.args.gradient_accumulation_steps
+        return micro_batches / len(self.get_train_dataloader())
 
     def count_trained(self) -> tuple[int, int]:
         """Trained tokens over all rows, and rows that reach max length."""

@@ -1,5 +1,8 @@
+"""What tests that train share: a tiny model, an adapter, rows."""
+
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -17,3 +20,16 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A LoRA adapter that makes the tiny model answer otherwise. Not to be changed by a test."""
     return make_tiny_adapter(tiny_model, tmp_path_factory.mktemp("tiny") / "adapter")
+
+
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("rows") / "train.jsonl"
+    with path.open("w") as file:
+        for i in range(40):
+            turns = [
+                {"role": "user", "content": f"What is the rank of run {i}?"},
+                {"role": "assistant", "content": f"The rank is {i}, alpha is {2 * i}."},
+            ]
+            file.write(json.dumps({"messages": turns}) + "\n")
+    return path

@@ -1,0 +1,47 @@
+"""`python -P -m tui_lora.worker KIND ...`: the one door of every worker process.
+
+Each kind is imported when it is asked for: torch takes seconds, and a train worker takes its
+session's lock before that.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+KINDS = {
+    "train": "train SESSION_FOLDER",
+    "chat": "chat MODEL [--revision R] [--devices D] [--quantization Q] [--dtype T]",
+    "inspect": "inspect",
+    "convert": "convert GGUF_FILE OUT_FOLDER",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the worker that `arguments` names; returns its exit code, 2 for arguments unknown."""
+    kind, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if kind == "train" and len(rest) == 1:
+        from tui_lora.worker import train
+
+        return train.main(rest[0])
+    if kind == "chat" and rest:
+        from tui_lora.worker import chat
+
+        return chat.main(rest)
+    if kind == "inspect" and not rest:
+        from tui_lora.worker import inspect
+
+        return inspect.main()
+    if kind == "convert" and len(rest) == 2:
+        # Its stderr is a pipe that is read only when it fails; progress bars would fill it.
+        os.environ["TQDM_DISABLE"] = "1"
+        from tui_lora.worker import gguf
+
+        return gguf.main(rest)
+    usage = "\n".join(f"  python -m tui_lora.worker {line}" for line in KINDS.values())
+    sys.stderr.write(f"usage:\n{usage}\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

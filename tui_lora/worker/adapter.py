@@ -1,0 +1,155 @@
+"""A PEFT adapter from a folder onto a base in memory: looked at first, then attached.
+
+peft changes the base in place before it reads the adapter's weights, only warns of missing ones
+and spells mismatches as pages of tensors; so files and shapes are compared with the base before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from tui_lora.core.errors import UserError
+from tui_lora.core.text import clean, one_line
+
+_PREFIX = "base_model.model."
+
+
+def check_adapter_files(folder: Path) -> dict[str, Any]:
+    """The adapter's config, when `folder` is one that is safe to load. Raises UserError."""
+    shown = clean(str(folder))
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {shown}.")
+    config = folder / "adapter_config.json"
+    if not config.is_file():
+        raise UserError(
+            f"{shown} holds no adapter_config.json, so it is no PEFT adapter.",
+            then="Choose the folder that save_pretrained wrote: a session's adapter/.",
+        )
+    if not (folder / "adapter_model.safetensors").is_file():
+        if (folder / "adapter_model.bin").is_file():
+            raise UserError(
+                f"{shown} has its weights only as adapter_model.bin, a pickle that can run any "
+                "code on loading.",
+                then="Ask for it as safetensors, or convert it where that is safe.",
+            )
+        raise UserError(f"{shown} holds no adapter_model.safetensors.")
+    try:
+        found = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{shown}/adapter_config.json is damaged.")
+    return found
+
+
+def check_fits(folder: Path, base: Any) -> None:
+    """Compare the LoRA shapes in the file with the layers of `base`. Raises UserError.
+
+    What is not LoRA (or no linear layer) is left to peft.
+    """
+    layers = {_plain(name): module for name, module in base.named_modules()}
+    wants = "The adapter belongs to another base" + _trained_on(folder)
+    then = "Load it on the model that it was trained on."
+    for name, shape in _shapes(folder).items():
+        path, _, part = name.removeprefix(_PREFIX).partition(".lora_")
+        if part not in ("A.weight", "B.weight") or len(shape) != 2:
+            continue
+        if path not in layers:
+            raise UserError(f"this base has no layer {clean(path)}. {wants}.", then=then)
+        size = getattr(layers[path], "in_features" if part[0] == "A" else "out_features", None)
+        given = shape[1] if part[0] == "A" else shape[0]
+        if size is not None and size != given:
+            way = "inputs" if part[0] == "A" else "outputs"
+            raise UserError(
+                f"its {clean(path)} has {given:,} {way} and this base's has {size:,}. {wants}.",
+                then=then,
+            )
+
+
+def attach(model: Any, folder: Path, inner_name: str, device: str) -> Any:
+    """`model` with the adapter loaded as `inner_name`; the base itself stays as it was.
+
+    `model` is a base or what an earlier call returned. Raises UserError, and takes back what was
+    begun.
+    """
+    from peft import PeftModel, get_peft_model_state_dict
+
+    is_first = not isinstance(model, PeftModel)
+    base = model if is_first else model.get_base_model()
+    try:
+        if is_first:
+            model = PeftModel.from_pretrained(
+                model, str(folder), adapter_name=inner_name, torch_device=device
+            )
+        else:
+            model.load_adapter(str(folder), adapter_name=inner_name, torch_device=device)
+        model.eval()
+        loaded = get_peft_model_state_dict(
+            model, adapter_name=inner_name, save_embedding_layers=False
+        )
+        given = len(_shapes(folder))
+        if len(loaded) > given:
+            raise UserError(
+                f"it has weights for {given} of the {len(loaded)} places that its own config names "
+                f"on this base. The adapter belongs to another base{_trained_on(folder)}.",
+                then="Load it on the model that it was trained on.",
+            )
+    except Exception as error:
+        if is_first:
+            _detach(base)
+        else:
+            with contextlib.suppress(KeyError, ValueError):
+                model.delete_adapter(inner_name)
+        if isinstance(error, (ValueError, KeyError, TypeError)) or "size mismatch" in str(error):
+            raise UserError(
+                f"peft does not load it on this base{_trained_on(folder)}: "
+                f"{one_line(str(error), max_chars=200)}.",
+                then="Check that base and adapter belong together.",
+            ) from error
+        raise
+    return model
+
+
+def _detach(base: Any) -> None:
+    """Put the plain layers back where a load that failed had wrapped them."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils import AuxiliaryTrainingWrapper
+
+    for name, module in list(base.named_modules()):
+        parent, _, leaf = name.rpartition(".")
+        if isinstance(module, BaseTunerLayer):
+            setattr(base.get_submodule(parent), leaf, module.get_base_layer())
+        elif isinstance(module, AuxiliaryTrainingWrapper):
+            setattr(base.get_submodule(parent), leaf, module.original_module)
+    if hasattr(base, "peft_config"):
+        del base.peft_config
+
+
+def _plain(name: str) -> str:
+    """A layer's name as it was before peft wrapped it."""
+    return name.removesuffix(".base_layer")
+
+
+def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Tensor names and shapes from the file's header. Raises UserError."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 not a dict
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"its weights are damaged: {one_line(str(error), max_chars=120)}.",
+            then="Copy the adapter again.",
+        ) from None
+
+
+def _trained_on(folder: Path) -> str:
+    """Names the base that the adapter's config names, for the end of a sentence."""
+    named = check_adapter_files(folder).get("base_model_name_or_path")
+    return (
+        f" (it names {one_line(named, max_chars=80)})" if isinstance(named, str) and named else ""
+    )

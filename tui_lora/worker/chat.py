@@ -1,0 +1,127 @@
+"""The chat worker: one base in memory, any adapters beside it, answers streamed over pipes.
+
+Reads in a thread of its own, so that a cancel is heard while an answer is written and the end of
+input ends the process whatever it is doing. All that touches the model happens in the main thread,
+one message after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import queue
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from tui_lora.core.chat import (
+    FROM_CHAT,
+    TO_CHAT,
+    Ask,
+    Cancel,
+    ChatFailed,
+    FromChat,
+    LoadAdapter,
+    Loading,
+    ToChat,
+)
+from tui_lora.core.errors import UserError
+from tui_lora.core.spec import ModelSpec, QuantizationSpec
+from tui_lora.core.text import clean, one_line
+from tui_lora.worker.room import Room, out_of_memory
+from tui_lora.worker.stdio import Stdio
+
+if TYPE_CHECKING:
+    pass
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until the end of input; 1 when the base cannot be loaded."""
+    began = time.monotonic()
+    asked = _parse(arguments)
+    pipes: Stdio[FromChat, ToChat] = Stdio(says=FROM_CHAT, hears=TO_CHAT)
+    inbox = _Inbox()
+    pipes.listen(inbox.take)
+    try:
+        pipes.say(Loading(label="starting torch"))
+        room = _load(asked, pipes)
+    except UserError as error:
+        pipes.say(ChatFailed(message=clean(str(error)), fatal=True))
+        return _leave(1)
+    except Exception as error:  # noqa: BLE001 a viewer needs a sentence, whatever it was
+        pipes.say(ChatFailed(message=_why_not_loaded(asked.model, error), fatal=True))
+        return _leave(1)
+    pipes.say(room.ready(asked.model, time.monotonic() - began))
+    while True:
+        message = inbox.messages.get()
+        if isinstance(message, LoadAdapter):
+            pipes.say(room.load_adapter(message))
+        elif isinstance(message, Ask):
+            pipes.say(room.answer(message, inbox.cancelled(message.id)))
+            inbox.forget(message.id)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tui_lora.worker chat")
+    parser.add_argument("model", help="a folder, a GGUF file or a Hub id")
+    parser.add_argument("--revision")
+    parser.add_argument("--devices", default="auto")
+    parser.add_argument("--quantization", default="none", choices=("none", "int8", "nf4", "fp4"))
+    parser.add_argument(
+        "--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16")
+    )
+    return parser.parse_args(arguments)
+
+
+def _load(asked: argparse.Namespace, pipes: Stdio[FromChat, ToChat]) -> Room:
+    # Takes seconds; the viewer has been told by now.
+    import logging
+
+    import transformers
+
+    from tui_lora.worker.model import load_model
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    # It warns of a cast at each multiplication, so some hundred times a token.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    loaded = load_model(
+        ModelSpec(id=asked.model, revision=asked.revision, dtype=asked.dtype),
+        QuantizationSpec(scheme=asked.quantization),
+        devices=asked.devices,
+        on_phase=lambda label, expect_s: pipes.say(Loading(label=clean(label), expect_s=expect_s)),
+    )
+    return Room(loaded, pipes)
+
+
+def _leave(code: int) -> int:
+    """Exit without waiting for the reading thread or for torch to tidy up."""
+    os._exit(code)
+
+
+class _Inbox:
+    """Messages in the order they came; cancels overtake them."""
+
+    def __init__(self) -> None:
+        self.messages: queue.SimpleQueue[ToChat] = queue.SimpleQueue()
+        self._cancelled: dict[str, threading.Event] = {}
+
+    def take(self, message: ToChat) -> None:
+        if isinstance(message, Cancel):
+            if message.id in self._cancelled:
+                self._cancelled[message.id].set()
+            return
+        if isinstance(message, Ask):
+            self._cancelled.setdefault(message.id, threading.Event())
+        self.messages.put(message)
+
+    def cancelled(self, id: str) -> threading.Event:
+        return self._cancelled[id]
+
+    def forget(self, id: str) -> None:
+        self._cancelled.pop(id, None)
+
+
+def _why_not_loaded(model: str, error: Exception) -> str:
+    why = out_of_memory(error) or one_line(str(error), max_chars=300).rstrip(".")
+    return f"the model {clean(model)} cannot be loaded: {why or type(error).__name__}."

@@ -1,0 +1,361 @@
+"""The room of a chat: a base in memory, the adapters beside it, and the answers they write.
+
+Everything that touches the model is here, and runs in one thread, one message after the other.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tui_lora.core.chat import (
+    BASE,
+    AdapterLoaded,
+    AnswerEnded,
+    AnswerGrew,
+    Ask,
+    ChatFailed,
+    FromChat,
+    LoadAdapter,
+    Ready,
+    ToChat,
+)
+from tui_lora.core.errors import UserError
+from tui_lora.core.text import clean, one_line
+from tui_lora.worker.stdio import Stdio
+
+if TYPE_CHECKING:
+    from tui_lora.worker.model import Loaded
+
+GREW_EVERY_S = 0.05
+"""A message a token would repaint the viewer's screen as often."""
+
+_END_MARKS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<turn|>")
+"""Tokens with which chat templates end a turn; a model whose end token is another one would talk
+on past them."""
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What answers: an adapter (None: the base) with its way of writing turns down."""
+
+    adapter: str | None
+    tokenizer: Any
+    template: str | None
+
+
+@dataclass
+class Room:
+    """The model in memory and everyone who can speak through it."""
+
+    loaded: Loaded
+    pipes: Stdio[FromChat, ToChat]
+    voices: dict[str, Voice] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        from transformers import GenerationConfig
+
+        from tui_lora.worker.model import context_tokens
+
+        base = self.loaded.model
+        base.eval()
+        self.model = base
+        self.context = context_tokens(base.config)
+        self.ends = _token_ids(base.generation_config.eos_token_id)
+        # generate() fills what an answer leaves unset from here: a model's own temperature or
+        # repetition penalty would mix with what the viewer set, and warn.
+        base.generation_config = GenerationConfig()
+        tokenizer = self.loaded.tokenizer
+        self.voices[BASE] = Voice(None, tokenizer, tokenizer.chat_template)
+        # peft's names must have no dots; the viewer's are free text.
+        self._inner_names = (f"adapter_{number}" for number in itertools.count())
+
+    def ready(self, model: str, seconds: float) -> Ready:
+        return Ready(
+            model=clean(model),
+            device=self.loaded.device,
+            dtype=str(self.loaded.dtype).removeprefix("torch."),
+            context_tokens=self.context,
+            seconds=round(seconds, 2),
+        )
+
+    # -- adapters ------------------------------------------------------------------------------
+
+    def load_adapter(self, asked: LoadAdapter) -> FromChat:
+        """Load an adapter, or say what is wrong with it; one of the same name is replaced."""
+        began = time.monotonic()
+        shown = clean(asked.name)
+        try:
+            if asked.name == BASE:
+                raise UserError(f"an adapter cannot be called {BASE}; that is the model without.")
+            voice = self._load(Path(asked.path).expanduser())
+        except UserError as error:
+            return ChatFailed(message=clean(f"the adapter {shown} cannot be used: {error}"))
+        except Exception as error:  # noqa: BLE001 peft and tokenizers meet foreign files
+            _free_memory()
+            why = out_of_memory(error) or one_line(str(error), max_chars=300).rstrip(".")
+            return ChatFailed(
+                message=f"the adapter {shown} cannot be used: {why or type(error).__name__}."
+            )
+        replaced = self.voices.get(asked.name)
+        self.voices[asked.name] = voice
+        if replaced is not None and replaced.adapter is not None:
+            self.model.delete_adapter(replaced.adapter)
+        return AdapterLoaded(
+            name=asked.name,
+            path=clean(asked.path),
+            seconds=round(time.monotonic() - began, 2),
+        )
+
+    def _load(self, folder: Path) -> Voice:
+        from tui_lora.worker.adapter import attach, check_adapter_files, check_fits
+
+        check_adapter_files(folder)
+        check_fits(folder, self.loaded.model)
+        voice_of = _tokenizer_of(folder, self.loaded)
+        inner = next(self._inner_names)
+        self.model = attach(self.model, folder, inner, self.loaded.device)
+        return Voice(inner, *voice_of)
+
+    # -- answers -------------------------------------------------------------------------------
+
+    def answer(self, asked: Ask, cancelled: threading.Event) -> FromChat:
+        """Write an answer, streaming it, and return how it ended; never raises."""
+        try:
+            return self._answer(asked, cancelled)
+        except UserError as error:
+            return ChatFailed(id=asked.id, message=clean(str(error)))
+        except Exception as error:  # noqa: BLE001 the worker outlives a failed answer
+            why = out_of_memory(error) or one_line(str(error), max_chars=300).rstrip(".")
+            message = f"no answer: {why or type(error).__name__}."
+        # Here, not in the handler: the exception's frames hold the tensors that filled the memory.
+        _free_memory()
+        return ChatFailed(id=asked.id, message=message)
+
+    def _answer(self, asked: Ask, cancelled: threading.Event) -> FromChat:
+        import torch
+
+        voice = self.voices.get(asked.name)
+        if voice is None:
+            raise UserError(
+                f"there is no adapter {clean(asked.name)} here.",
+                then=f"Loaded are: {clean(', '.join(self.voices))}.",
+            )
+        prompt = prompt_of(voice, asked)
+        length = int(prompt["input_ids"].shape[1])
+        most = self._most_new_tokens(asked, length)
+        began = time.monotonic()
+        stream = _stream(voice.tokenizer, asked.id, self.pipes)
+        ended_by = "cancel"
+        if not cancelled.is_set():
+            torch.manual_seed(asked.seed)
+            config = self._generation_config(asked, voice, most)
+            with self._speaking(voice):
+                output = self.model.generate(
+                    **{name: value.to(self.loaded.device) for name, value in prompt.items()},
+                    generation_config=config,
+                    streamer=stream,
+                    stopping_criteria=_stop_when(cancelled),
+                )
+            last = int(output[0, -1])
+            if last in config.eos_token_id:
+                ended_by = "end"
+            elif not cancelled.is_set():
+                ended_by = "length"
+        stream.flush()
+        return AnswerEnded(
+            id=asked.id,
+            name=asked.name,
+            text=stream.text,
+            tokens=stream.tokens,
+            prompt_tokens=length,
+            first_token_s=None if stream.first is None else round(stream.first - began, 3),
+            seconds=round(time.monotonic() - began, 3),
+            ended_by=ended_by,
+        )
+
+    def _most_new_tokens(self, asked: Ask, length: int) -> int:
+        wanted = max(1, asked.max_new_tokens)
+        if self.context is None:
+            return wanted
+        if length >= self.context:
+            raise UserError(
+                f"the conversation has {length:,} tokens, and this model's context ends at "
+                f"{self.context:,}.",
+                then="Begin a new conversation, or shorten this one.",
+            )
+        return min(wanted, self.context - length)
+
+    def _generation_config(self, asked: Ask, voice: Voice, most: int) -> Any:
+        from transformers import GenerationConfig
+
+        tokenizer = voice.tokenizer
+        ends = self.ends | _token_ids(tokenizer.eos_token_id)
+        if voice.template:
+            known = tokenizer.get_vocab()
+            ends |= {known[m] for m in _END_MARKS if m in voice.template and m in known}
+        sampling: dict[str, Any] = {"do_sample": False}
+        if asked.temperature > 0:
+            sampling = {
+                "do_sample": True,
+                "temperature": asked.temperature,
+                "top_p": min(1.0, max(1e-3, asked.top_p)),
+                # transformers' own default is the 50 likeliest; nobody asked for that.
+                "top_k": 0,
+            }
+        return GenerationConfig(
+            max_new_tokens=most,
+            eos_token_id=sorted(ends),
+            pad_token_id=tokenizer.pad_token_id,
+            use_cache=True,
+            **sampling,
+        )
+
+    def _speaking(self, voice: Voice) -> Any:
+        """A context in which the model answers as `voice`."""
+        from contextlib import nullcontext
+
+        if voice.adapter is not None:
+            self.model.set_adapter(voice.adapter, inference_mode=True)
+            return nullcontext()
+        # Without any adapter loaded the model is not peft's yet.
+        return (
+            self.model.disable_adapter() if self.model is not self.loaded.model else nullcontext()
+        )
+
+
+def _tokenizer_of(folder: Path, loaded: Loaded) -> tuple[Any, str | None]:
+    """The adapter's own tokenizer and template where its folder has them, else the base's.
+
+    Raises UserError when its tokens go beyond the base's vocabulary.
+    """
+    from tui_lora.worker.model import load_tokenizer
+
+    base = loaded.tokenizer
+    if not (folder / "tokenizer_config.json").is_file():
+        template = folder / "chat_template.jinja"
+        if template.is_file():
+            return base, template.read_text(encoding="utf-8")
+        return base, base.chat_template
+    own = load_tokenizer(str(folder))
+    rows = loaded.model.get_input_embeddings().weight.shape[0]
+    if len(own) > rows:
+        raise UserError(
+            f"its tokenizer has {len(own):,} tokens and this base has room for {rows:,}.",
+            then="Load it on the base that it was trained on.",
+        )
+    return own, own.chat_template or base.chat_template
+
+
+def prompt_of(voice: Voice, asked: Ask) -> dict[str, Any]:
+    """The turns as token ids, ready for the answer to begin.
+
+    A model without a chat template is given the last user turn as plain text to carry on: nobody
+    can know how else it expects turns. Raises UserError.
+    """
+    from jinja2 import TemplateError
+
+    turns = [{"role": turn.role, "content": turn.content} for turn in asked.turns]
+    questions = [turn["content"] for turn in turns if turn["role"] == "user"]
+    if not questions:
+        raise UserError("there is no question to answer.")
+    if voice.template:
+        try:
+            encoded = voice.tokenizer.apply_chat_template(
+                turns,
+                chat_template=voice.template,
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+            )
+        except TemplateError as error:
+            raise UserError(
+                f"the chat template does not take these turns: {clean(str(error))}.",
+                then="Some templates know no system turn, or want user and assistant to alternate.",
+            ) from None
+    else:
+        encoded = voice.tokenizer(questions[-1], return_tensors="pt")
+    if encoded["input_ids"].shape[1] == 0:
+        raise UserError("there is no question to answer.")
+    return {name: encoded[name] for name in ("input_ids", "attention_mask") if name in encoded}
+
+
+def _stream(tokenizer: Any, id: str, pipes: Stdio[FromChat, ToChat]) -> Any:
+    """A streamer for generate() that reports what was written, at most every 50 ms."""
+    from transformers import TextStreamer
+
+    class Stream(TextStreamer):
+        def __init__(self) -> None:
+            super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+            self.text = ""
+            self.tokens = 0
+            self.first: float | None = None
+            self._waiting = ""
+            self._last = float("-inf")
+
+        def put(self, value: Any) -> None:
+            if not self.next_tokens_are_prompt:
+                self.tokens += int(value.numel())
+                if self.first is None:
+                    self.first = time.monotonic()
+            super().put(value)
+
+        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+            # Cleaning looks at single characters, so pieces may be cleaned one by one.
+            self._waiting += clean(text)
+            if time.monotonic() - self._last >= GREW_EVERY_S:
+                self.flush()
+
+        def flush(self) -> None:
+            if self._waiting:
+                pipes.say(AnswerGrew(id=id, text=self._waiting, tokens=self.tokens))
+                self.text += self._waiting
+                self._waiting = ""
+                self._last = time.monotonic()
+
+    return Stream()
+
+
+def _stop_when(cancelled: threading.Event) -> Any:
+    import torch
+    from transformers import StoppingCriteria, StoppingCriteriaList
+
+    class Cancelled(StoppingCriteria):
+        def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+            return torch.full(
+                (input_ids.shape[0],), cancelled.is_set(), dtype=torch.bool, device=input_ids.device
+            )
+
+    return StoppingCriteriaList([Cancelled()])
+
+
+def _token_ids(value: Any) -> set[int]:
+    if value is None:
+        return set()
+    return {int(token) for token in (value if isinstance(value, list | tuple) else [value])}
+
+
+def out_of_memory(error: BaseException) -> str:
+    """What to do about memory that ran out; empty when it was something else."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error):
+        return (
+            "memory ran out; ask for fewer tokens, begin a new conversation, load the model with "
+            "--quantization nf4, or free memory that others hold"
+        )
+    return ""
+
+
+def _free_memory() -> None:
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
