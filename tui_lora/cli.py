@@ -61,10 +61,15 @@ def _screens(
 
 
 def _open_screens(*, session: str | None = None) -> NoReturn:
+    from tui_lora.core.errors import UserError
     from tui_lora.store.sessions import make_root
-    from tui_lora.ui.terminal import check_terminal, prepare_environment
+    from tui_lora.ui.terminal import prepare_environment, terminal_problem
 
-    check_terminal()
+    problem = terminal_problem()
+    if problem is not None:
+        raise UserError(
+            problem, then="Without the screens: tui-lora train, watch, ls, chat (see --help)."
+        )
     prepare_environment()
     root = make_root(_root())
     from tui_lora.ui.app import run_app

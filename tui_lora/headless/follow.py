@@ -30,7 +30,7 @@ def follow(paths: SessionPaths, say: Print, *, raw: bool = False) -> Status:
     teller = _Teller(say)
     while True:
         alive = status_of(paths, view).alive
-        while lines := tail.read(1 << 20):
+        while lines := tail.read():
             for line in lines:
                 fold([line], view)
                 if raw:
