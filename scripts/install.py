@@ -6,6 +6,8 @@
 Does nothing when .venv is as pyproject.toml and constraints.txt want it.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import subprocess

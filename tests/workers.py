@@ -37,22 +37,22 @@ _CONTEXT.set_forkserver_preload(
 )
 
 
-def _be_worker(folder: str) -> None:
+def _be_worker(folder: str, threads: int) -> None:
     os.setsid()
     with (Path(folder) / "worker.log").open("ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     from tui_lora.worker.train import main
 
     os._exit(main(folder))
 
 
-def start(paths: SessionPaths) -> BaseProcess:
+def start(paths: SessionPaths, threads: int = 1) -> BaseProcess:
     """A worker for the session; returns when it holds the lock."""
-    process = _CONTEXT.Process(target=_be_worker, args=(str(paths.folder),), daemon=True)
+    process = _CONTEXT.Process(target=_be_worker, args=(str(paths.folder), threads), daemon=True)
     process.start()
     deadline = time.monotonic() + 60
     while lock.holder(paths.lock) is None and process.is_alive():
@@ -68,8 +68,8 @@ def finish(process: BaseProcess, timeout_s: float = 120) -> int:
     return process.exitcode
 
 
-def train(paths: SessionPaths) -> int:
-    return finish(start(paths))
+def train(paths: SessionPaths, threads: int = 1) -> int:
+    return finish(start(paths, threads), timeout_s=900)
 
 
 def kill(process: BaseProcess) -> None:

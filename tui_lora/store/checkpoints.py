@@ -38,11 +38,15 @@ def checkpoints(folder: Path) -> list[Checkpoint]:
     return sorted(found, key=lambda checkpoint: checkpoint.step)
 
 
+def unfinished(folder: Path) -> list[str]:
+    """Names of checkpoints that never got their manifest."""
+    sealed = {checkpoint.folder for checkpoint in checkpoints(folder)}
+    return sorted(path.name for path in _steps(folder) if path not in sealed)
+
+
 def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint whose every byte is as it was written, and what was passed over."""
-    manifests = {checkpoint.folder for checkpoint in checkpoints(folder)}
-    unfinished = sorted(path.name for path in _steps(folder) if path not in manifests)
-    passed = [f"{name}: it was never finished" for name in unfinished]
+    passed = [f"{name}: it was never finished" for name in unfinished(folder)]
     for checkpoint in reversed(checkpoints(folder)):
         problem = damage(checkpoint.folder)
         if problem is None:

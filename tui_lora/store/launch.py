@@ -111,6 +111,7 @@ def start_pipe_worker(kind: str, *arguments: str, devices: str = "auto") -> subp
 
 def start_chat(target: ChatTarget) -> subprocess.Popen[bytes]:
     """Start a chat worker on a target's base; adapters are loaded by message."""
+    revision = ("--revision", target.model.revision) if target.model.revision else ()
     return start_pipe_worker(
         "chat",
         target.model.id,
@@ -120,6 +121,7 @@ def start_chat(target: ChatTarget) -> subprocess.Popen[bytes]:
         target.quantization.scheme,
         "--dtype",
         target.model.dtype,
+        *revision,
         devices=target.devices,
     )
 

@@ -127,6 +127,11 @@ def listed(root: Path) -> list[SessionPaths]:
     return sorted(found, key=lambda paths: (-(touched(paths) or 0), paths.name))
 
 
+def running(root: Path) -> list[SessionPaths]:
+    """Every session in `root` whose worker lives now."""
+    return [paths for paths in listed(root) if lock.holder(paths.lock) is not None]
+
+
 def touched(paths: SessionPaths) -> float | None:
     """When the session last changed, in unix seconds."""
     times = []

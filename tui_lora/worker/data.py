@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from datasets import Dataset
 
 from tui_lora.core.errors import Problem, UserError
-from tui_lora.core.rows import as_prompt_completion
+from tui_lora.core.rows import as_prompt_completion, held_out_rows
 from tui_lora.core.spec import DatasetSpec
 from tui_lora.core.text import clean
 from tui_lora.store.dataset import check_file, look, row_problem, rows_in
@@ -52,9 +51,8 @@ def prepare(spec: DatasetSpec, *, seed: int, say: Callable[[str], None]) -> Prep
             raise UserError(
                 f"no row of {clean(spec.eval_path)} can be used.{first}", where="dataset.eval_path"
             )
-    elif spec.eval_share > 0 and len(rows) > 1:
-        size = min(len(rows) - 1, max(1, round(len(rows) * spec.eval_share)))
-        chosen = set(random.Random(seed).sample(range(len(rows)), size))  # noqa: S311 (a draw, no secret)
+    else:
+        chosen = held_out_rows(len(rows), spec.eval_share, seed)
         held_out = [row for at, row in enumerate(rows) if at in chosen]
         rows = [row for at, row in enumerate(rows) if at not in chosen]
     return Prepared(

@@ -1,0 +1,128 @@
+"""Bad input: a clear sentence, exit code 2, nothing left behind, no traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.pty_terminal import Terminal
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A folder to run in, with a dataset, a spec, and a folder that is no model."""
+    row = {"prompt": "How much?", "completion": "This much."}
+    (tmp_path / "rows.jsonl").write_text((json.dumps(row) + "\n") * 5)
+    (tmp_path / "no-model").mkdir()
+    (tmp_path / "no-model" / "notes.txt").write_text("nothing")
+    (tmp_path / "wrong-key.yaml").write_text(
+        "model: {id: no-model}\ndataset: {path: rows.jsonl}\nlora:\n  rnak: 8\n"
+    )
+    (tmp_path / "no-model.yaml").write_text("model: no-model\ndataset: rows.jsonl\n")
+    (tmp_path / "missing-model.yaml").write_text("model: ./nowhere\ndataset: rows.jsonl\n")
+    (tmp_path / "missing-data.yaml").write_text("model: no-model\ndataset: nowhere.jsonl\n")
+    (tmp_path / "broken.yaml").write_text("model: {id: [\n")
+    (tmp_path / "a-file").write_text("")
+    return tmp_path
+
+
+def run(
+    home: Path, *arguments: str, sessions: str = "sessions"
+) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "TUI_LORA_SESSIONS": str(home / sessions),
+        "TUI_LORA_CONFIG": str(home / "config"),
+        "TUI_LORA_CACHE": str(home / "cache"),
+        "HF_HUB_OFFLINE": "1",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "tui_lora.cli", *arguments],
+        cwd=home,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["train", "--preset", "quikstart"], "Did you mean quickstart?"),
+        (["train", "wrong-key.yaml"], "wrong-key.yaml:4: lora.rnak: there is no such setting"),
+        (["train", "missing-model.yaml"], "model.id"),
+        (["train", "no-model.yaml"], "model.id"),
+        (["train", "missing-data.yaml"], "there is no dataset"),
+        (["train", "broken.yaml"], "broken.yaml:"),
+        (["train", "nothing.yaml"], "there is no file nothing.yaml"),
+        (["train", "no-such-session"], "there is no session no-such-session"),
+        (["train", "no-model.yaml", "--name", "../escape"], "cannot name a session"),
+        (["train", "no-model.yaml", "--name", "-x"], "cannot name a session"),
+        (["train", "no-model.yaml", "--set", "lora.r=0"], "lora.r"),
+        (["train", "no-model.yaml", "--set", "lora.rr=4"], "Did you mean r?"),
+        (["train", "no-model.yaml", "--set", "lora.r"], "has no value"),
+        (["train"], "give one of"),
+        (["watch", "../../etc"], "cannot name a session"),
+        (["watch", "nothing"], "there is no session nothing"),
+        (["stop", "nothing"], "there is no session nothing"),
+        (["chat", "base"], "base alone"),
+        (["chat", "./nowhere", "--prompt", "x"], "nowhere"),
+        (["fly"], "No such command"),
+        (["train", "--name"], "--name"),
+        ([], "there is no terminal to draw on"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
+)
+def test_a_sentence_and_exit_2(arguments: list[str], sentence: str, home: Path) -> None:
+    before = {path.name for path in home.iterdir()}
+    done = run(home, *arguments)
+    assert done.returncode == 2, done.stderr
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert {path.name for path in home.iterdir()} - before <= {"sessions", "config", "cache"}
+    root = home / "sessions"
+    assert not root.exists() or not list(root.iterdir())
+
+
+def test_every_problem_at_once(home: Path) -> None:
+    done = run(
+        home, "train", "no-model.yaml", "--set", "lora.r=0", "--set", "training.learning_rate=9"
+    )
+    assert "lora.r" in done.stderr
+    assert "training.learning_rate" in done.stderr
+
+
+def test_a_root_that_cannot_be_written(home: Path) -> None:
+    done = run(home, "train", "no-model.yaml", sessions="a-file/sessions")
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    assert "--sessions" in done.stderr
+
+
+def test_a_terminal_of_40_by_10(home: Path) -> None:
+    environment = {
+        "TUI_LORA_SESSIONS": str(home / "sessions"), "TUI_LORA_CONFIG": str(home / "config")
+    }  # fmt: skip
+    with Terminal(columns=40, rows=10, environment=environment) as terminal:
+        assert terminal.wait() == 2
+    said = terminal.output().decode()
+    assert "40x10" in said
+    assert "60x16" in said.replace("\r\n", "")
+
+
+def test_an_empty_root_is_no_error(home: Path) -> None:
+    assert json.loads(run(home, "ls", "--json").stdout) == []
+    assert "no sessions" in run(home, "ls").stdout
+
+
+def test_doctor_prints_json(home: Path) -> None:
+    checks = json.loads(run(home, "doctor", "--json").stdout)["checks"]
+    assert {"name", "ok", "detail", "fix"} <= checks[0].keys()
