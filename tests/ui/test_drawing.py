@@ -1,0 +1,138 @@
+"""The small drawing functions: bars, trends, axes, the card in a line; and the terminal's end."""
+
+from __future__ import annotations
+
+import math
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from textual.content import Content
+
+from tui_lora.core.sensors import CardReading, MachineReading, SensorReading
+from tui_lora.ui.ink import bar, between, fitting, ink, left, right
+from tui_lora.ui.terminal import HANGUP_EXIT, too_small
+from tui_lora.ui.widgets.loss_plot import x_limit, y_limits
+from tui_lora.ui.widgets.top_line import sensors
+from tui_lora.ui.widgets.trend import trend
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [
+        (0, "────"),
+        (0.001, "╸───"),
+        (0.5, "━━──"),
+        (0.6, "━━╸─"),
+        (1, "━━━━"),
+        (7, "━━━━"),
+        (None, "────"),
+    ],
+)
+def test_a_bar(share: float | None, shown: str) -> None:
+    assert bar(share, 4).plain == shown
+
+
+def test_columns_hold_their_width() -> None:
+    assert left("a name that is long", 8).plain == "a name …"
+    assert left("模型", 6).cell_length == 6
+    assert right("1.5", 6).plain == "   1.5"
+    assert right("123456789", 6).cell_length == 6
+    assert between(ink("start"), ink("end"), 12).plain == "start    end"
+    assert between(ink("a long start"), ink("end"), 8).plain == "a lo…end"
+    assert fitting([ink("one"), ink("two"), ink("three")], 10).plain == "one   two"
+
+
+def test_a_trend() -> None:
+    assert trend([], 5) == ""
+    assert trend([1, 1, 1], 5) == "▁▁▁"
+    assert trend([1, 2, 3, 4, 5, 6], 6) == "▁▂▃▄▅▆"
+    assert trend([math.nan, 1, math.inf, 2], 5) == "▁▆"
+    assert len(trend(list(range(1000)), 12)) == 12
+
+
+def test_the_axis_moves_a_few_times_a_run() -> None:
+    limits = {x_limit(step, 1000) for step in range(1, 1001)}
+    assert len(limits) <= 9
+    assert x_limit(501, 1000) == 1000
+    assert x_limit(500, 1000) == 500
+    assert x_limit(30, None) == 30
+    for values in ([1.234], [0.0, 0.0], [3.2, 1.1], [1e-9], [-1.0, 2.0], [1e12]):
+        low, high = y_limits(values)
+        assert low <= min(values)
+        assert high >= max(values)
+        assert high > low
+
+
+def card(**changes: object) -> SensorReading:
+    values: dict[str, object] = {
+        "index": 0,
+        "uuid": "u",
+        "name": "NVIDIA GeForce RTX 4080",
+        "total_gib": 16.0,
+        "used_gib": 11.2,
+        "free_gib": 4.8,
+        "load_percent": 97.0,
+        "heat_celsius": 71.0,
+        "power_watts": 243.0,
+        "power_limit_watts": 320.0,
+        "processes": (),
+        "note": None,
+    }
+    reading = CardReading(**{**values, **changes})  # type: ignore[arg-type]
+    return SensorReading((reading,), MachineReading(31.0, 5.0, 3, 8), None)
+
+
+def test_the_card_in_a_line() -> None:
+    long = sensors(card(), long=True).plain
+    assert long.startswith("RTX 4080")
+    assert "11.2 of 16 GiB   headroom 4.8" in long
+    assert long.endswith(" 97%  71°C  243 W")
+    short = sensors(card(), long=False).plain
+    assert "16G" in short
+    assert "11.2 +4.8" in short
+    assert len(short) < 50
+    assert "▲ tight" in sensors(card(free_gib=0.5), long=True).plain
+    assert "headroom 2.8" in sensors(card(), 2.0, long=True).plain
+    unknown = card(
+        total_gib=None, used_gib=None, load_percent=None, heat_celsius=None, power_watts=None
+    )
+    assert "memory unknown" in sensors(unknown, long=True).plain
+    assert "—" in sensors(unknown, long=True).plain
+    assert sensors(None, long=True) == Content("")
+    none = SensorReading((), MachineReading(None, None, None, 8), "no driver")
+    assert sensors(none, long=False).plain == "no GPU  cpu   —%"
+
+
+def test_too_small_is_a_sentence() -> None:
+    assert too_small(60, 16) is None
+    assert too_small(40, 10) == "the terminal has 40x10 characters; tui-lora needs 60x16 or more."
+
+
+def test_a_dead_terminal_ends_the_program() -> None:
+    code = """
+import time
+from tui_lora.ui import terminal
+terminal.leave_on_hangup()
+print("ready", flush=True)
+time.sleep(60)
+"""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=slave,
+        stdout=subprocess.PIPE,
+        # Not the terminal's leader, and deaf to SIGHUP: only the poll can tell.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    os.close(slave)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    began = time.monotonic()
+    os.close(master)
+    assert process.wait(10) in (HANGUP_EXIT, -signal.SIGHUP)
+    assert time.monotonic() - began < 5

@@ -1,0 +1,250 @@
+"""The app: a switchboard. It holds what is known, answers the facts, and switches screens.
+
+What is known lies in the vars below, each set in one place; screens `follow` them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding
+from textual.dom import DOMNode
+from textual.reactive import var
+from textual.screen import Screen
+from textual.theme import BUILTIN_THEMES
+
+from tui_lora.store.draft import read_draft
+from tui_lora.store.paths import SessionPaths
+from tui_lora.store.preferences import read_preferences, write_preferences
+from tui_lora.store.theme_files import read_themes
+from tui_lora.ui.ink import ink
+from tui_lora.ui.keymap import PLACES, place
+from tui_lora.ui.messages import (
+    DraftReplaced,
+    Level,
+    RunChanged,
+    Said,
+    SensorsRead,
+    SessionChosen,
+    SessionsListed,
+    SettingsChanged,
+)
+from tui_lora.ui.page import Page
+from tui_lora.ui.state import Draft, DraftKeeper, RunNow
+from tui_lora.ui.terminal import leave_on_hangup
+from tui_lora.ui.theming import DEFAULTS, textual_theme
+
+if TYPE_CHECKING:
+    from tui_lora.core.sensors import SensorReading
+    from tui_lora.store.sessions import Summary
+    from tui_lora.ui.feed import Feed
+
+
+class TuiLora(App[None]):
+    """`live` False reads no sessions and no sensors by itself: tests post the facts instead."""
+
+    TITLE = "tui-lora"
+    CSS_PATH = "app.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar = [
+        *(found.binding for found in PLACES),
+        Binding(
+            "q,ctrl+q", "leave", "leave", False, tooltip="leave; a run goes on", id="app.leave"
+        ),
+        Binding("ctrl+c", "how_to_leave", "", False, tooltip="says how to leave", id="app.how"),
+        Binding(
+            "question_mark",
+            "help",
+            "help",
+            False,
+            tooltip="what is this, which keys",
+            id="app.help",
+        ),
+        Binding(
+            "ctrl+o",
+            "switch",
+            "screens",
+            False,
+            tooltip="choose a screen, also while typing",
+            id="app.switch",
+            priority=True,
+        ),
+    ]
+
+    session: var[SessionPaths | None] = var(None)
+    run_now: var[RunNow | None] = var(None)
+    sensors: var[SensorReading | None] = var(None)
+    sessions: var[tuple[Summary, ...] | None] = var(None)
+    draft: var[Draft] = var(Draft())
+    listing: var[bool] = var(False)
+
+    def __init__(
+        self, root: Path, *, session: SessionPaths | None = None, start: str = "", live: bool = True
+    ) -> None:
+        # Instead of a blank default screen that would be painted first.
+        self.DEFAULT_MODE = start or ("train" if session else PLACES[0].id)  # type: ignore[misc]
+        super().__init__()
+        self.root = root
+        self._live = live
+        self._feed: Feed | None = None
+        self._keeper = DraftKeeper(self._draft_not_kept)
+        for found in PLACES:
+            self.add_mode(found.id, found.load)
+        self.themes = read_themes()
+        for spec in self.themes.specs.values():
+            self.register_theme(textual_theme(spec))
+        self.theme = self.themes.named(read_preferences().theme).name
+        for name in BUILTIN_THEMES:
+            if name not in self.themes.specs:
+                self.unregister_theme(name)
+        self.set_reactive(TuiLora.session, session)
+        self.set_reactive(TuiLora.draft, Draft(*read_draft()))
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return dict(DEFAULTS)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        from tui_lora.ui.commands import commands
+
+        return commands(self, screen)
+
+    def handle_bindings_clash(self, clashed_bindings: set[Binding], node: DOMNode) -> None:
+        names = ", ".join(sorted(b.id or b.key for b in clashed_bindings))
+        self.say(f"several actions have the same key: {names}.", "warning")
+
+    # Coming and going.
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        """After the first frame: what costs time to import, and what reads disks."""
+        for problem in self.themes.problems:
+            self.say(problem, "warning")
+        if not self._live:
+            return
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.exit)
+        from tui_lora.ui.feed import Feed, Outbox
+
+        self._feed = Feed(Outbox(loop, self.post_message), self.root)
+        self._feed.follow(self.session)
+        self._feed.list_sessions(self.listing)
+        self._feed.start()
+
+    def on_unmount(self) -> None:
+        if self._feed is not None:
+            self._feed.stop()
+        self._keeper.flush()
+
+    # Facts, answered.
+
+    def on_session_chosen(self, fact: SessionChosen) -> None:
+        if fact.paths != self.session:
+            self.session, self.run_now = fact.paths, None
+            if self._feed is not None:
+                self._feed.follow(fact.paths)
+        if fact.go:
+            self.go(fact.go)
+
+    def on_run_changed(self, fact: RunChanged) -> None:
+        if fact.run.paths == self.session:
+            self.run_now = fact.run
+
+    def on_sensors_read(self, fact: SensorsRead) -> None:
+        self.sensors = fact.reading
+
+    def on_sessions_listed(self, fact: SessionsListed) -> None:
+        self.sessions = fact.sessions
+
+    def on_settings_changed(self, fact: SettingsChanged) -> None:
+        self.draft = self.draft.changed(fact.values)
+        self._keeper.keep(self.draft)
+
+    def on_draft_replaced(self, fact: DraftReplaced) -> None:
+        self.draft = fact.draft
+        self._keeper.keep(self.draft)
+
+    def on_said(self, fact: Said) -> None:
+        self.say(fact.text, fact.level)
+
+    def watch_listing(self, wanted: bool) -> None:
+        if self._feed is not None:
+            self._feed.list_sessions(wanted)
+
+    def _draft_not_kept(self, error: OSError) -> None:
+        # Called in the keeper's thread; posting is safe there.
+        self.post_message(Said(f"the draft could not be kept: {error.strerror}.", "error"))
+
+    # What the user asks of the app itself.
+
+    def go(self, id: str) -> None:
+        """Switch to a screen, if it exists."""
+        if place(id) is not None and self.current_mode != id:
+            while len(self.screen_stack) > 1:
+                self.pop_screen()
+            self.switch_mode(id)
+
+    def say(self, text: str, level: Level = "info") -> None:
+        """One line above the keys of the screen that is shown."""
+        page = self.screen_stack[0]
+        if isinstance(page, Page):
+            page.say(text, level)
+
+    def choose_theme(self, name: str) -> None:
+        """Use a theme, and remember it."""
+        self.theme = self.themes.named(name).name
+        preferences = read_preferences()
+        preferences.theme = self.theme
+        try:
+            write_preferences(preferences)
+        except OSError as error:
+            self.say(f"the theme could not be remembered: {error.strerror}.", "warning")
+
+    def action_go(self, id: str) -> None:
+        self.go(id)
+
+    def action_leave(self) -> None:
+        self.exit()
+
+    def action_how_to_leave(self) -> None:
+        self.say("q leaves (ctrl+q while typing); a run that is training goes on without you.")
+
+    def action_switch(self) -> None:
+        from tui_lora.ui.commands import places
+
+        self.search_commands(places(self), "which screen?")
+
+    def action_help(self) -> None:
+        page = self.screen
+        if not isinstance(page, Page):
+            return
+        from tui_lora.ui.screens.help import HelpScreen, keys_of
+
+        about = page.help_for_focus() or ink(page.HELP)
+        self.push_screen(HelpScreen(page.TITLE_WORD, about, keys_of(page)))
+
+
+def run_app(root: Path, *, open_session: str | None = None, screen: str | None = None) -> int:
+    """Show the TUI until the user leaves; returns the exit code. Raises UserError before that."""
+    session = None
+    if open_session is not None:
+        from tui_lora.store.sessions import find
+
+        session = find(root, open_session)
+    leave_on_hangup()
+    app = TuiLora(root, session=session, start=screen if screen and place(screen) else "")
+    app.run()
+    run = app.run_now
+    if run is not None and run.status.alive:
+        name, step, total = run.paths.name, run.view.step, run.view.total_steps
+        at = f" (step {step} of {total})" if total else ""
+        sys.stdout.write(f"{name} goes on{at}. tui-lora comes back to it,\n")
+        sys.stdout.write(f"tui-lora watch {name} follows it in the shell.\n")
+    return app.return_code or 0

@@ -1,0 +1,143 @@
+"""A run's figures in fixed columns, or in three rows where there is little room."""
+
+from __future__ import annotations
+
+from textual.content import Content
+
+from tui_lora.core.series import Series
+from tui_lora.core.text import count, number, rate
+from tui_lora.core.view import perplexity
+from tui_lora.ui.ink import GOOD, STRONG, TIGHT, WRONG, dim, fitting, ink, join, left, right
+from tui_lora.ui.state import RunNow
+from tui_lora.ui.widgets.trend import trend
+
+LABEL = 11
+FIGURE = 9
+TREND = 14
+
+
+def number_rows(run: RunNow) -> list[Content]:
+    """The figures beside the curve, in fixed columns."""
+    view = run.view
+    last = view.last_step
+    rows = [
+        join(" " * LABEL, right(dim("now"), FIGURE), right(dim("best"), FIGURE)),
+        _figures("train", number(view.loss.latest), number(view.loss.best), _at(view.loss)),
+        _figures(
+            "held-out",
+            number(view.eval_loss.latest),
+            number(view.eval_loss.best),
+            "",
+            view.eval_loss,
+        ),
+        Content(""),
+        _moving("rate", rate(view.learning_rate.latest), view.learning_rate),
+        _moving("gradient", number(view.grad_norm.latest), view.grad_norm),
+        _moving("tokens/s", number(view.tokens_per_s.latest), view.tokens_per_s),
+        join(
+            left(dim("tokens"), LABEL),
+            right(ink(count(last.tokens_seen if last else None)), FIGURE),
+        ),
+        Content(""),
+        *_memory_rows(run),
+        Content(""),
+        *_perplexity_rows(run),
+    ]
+    if view.loss.not_finite:
+        rows.append(ink(f"! {view.loss.not_finite} losses were not finite", WRONG))
+    return rows
+
+
+def short_rows(run: RunNow, width: int) -> list[Content]:
+    """The same in three rows, for a narrow terminal."""
+    view = run.view
+    last = view.last_step
+    base = perplexity(view.base_eval.loss if view.base_eval else None)
+    losses = [
+        _pair("train", number(view.loss.latest)),
+        _pair("best", number(view.loss.best)),
+        join(_pair("held-out", number(view.eval_loss.latest)), " ", _direction(view.eval_loss)),
+    ]
+    if base is not None:
+        now = perplexity(view.eval_loss.latest)
+        losses.append(join(dim("perplexity "), ink(f"{number(base)} → {number(now)}")))
+    speed = [
+        _pair("rate", rate(view.learning_rate.latest)),
+        _pair("gradient", number(view.grad_norm.latest)),
+        join(
+            _pair("tokens/s", number(view.tokens_per_s.latest)), " ", _glyphs(view.tokens_per_s, 10)
+        ),
+        join(ink(count(last.tokens_seen if last else None)), dim(" tokens")),
+    ]
+    memory = [_pair(label, value, unit) for label, value, unit in _memory(run)]
+    return [fitting(losses, width), fitting(speed, width), fitting(memory, width)]
+
+
+def _figures(label: str, now: str, best: str, note: str, series: Series | None = None) -> Content:
+    tail = dim(f"  {note}") if note else Content("")
+    if series is not None:
+        tail = join("  ", _direction(series))
+    return join(left(dim(label), LABEL), right(ink(now, STRONG), FIGURE), right(best, FIGURE), tail)
+
+
+def _at(series: Series) -> str:
+    return f"step {series.best_step:,}" if series.best_step is not None else ""
+
+
+def _direction(series: Series) -> Content:
+    """Whether the last held-out loss is the best so far."""
+    if len(series) < 2 or series.latest is None or series.best is None:
+        return Content("")
+    if series.latest <= series.best:
+        return ink("▼ improving", GOOD)
+    return ink(f"▲ best at {series.best_step:,}", TIGHT)
+
+
+def _moving(label: str, value: str, series: Series) -> Content:
+    return join(left(dim(label), LABEL), right(value, FIGURE), "  ", _glyphs(series, TREND))
+
+
+def _glyphs(series: Series, width: int) -> Content:
+    return dim(trend(series.tail(4 * width), width))
+
+
+def _pair(label: str, value: str, unit: str = "") -> Content:
+    return join(dim(f"{label} "), ink(value), dim(f" {unit}" if unit else ""))
+
+
+def _memory(run: RunNow) -> list[tuple[str, str, str]]:
+    """Label, figure, unit. torch's own count on a card, else the worker's resident memory."""
+    view, last = run.view, run.view.last_step
+    if last is not None and last.reserved_gib is not None:
+        return [
+            ("allocated", number(last.allocated_gib), ""),
+            ("reserved", number(last.reserved_gib), ""),
+            ("peak", number(view.peak_reserved_gib), "GiB"),
+            ("whole card", number(last.card_used_gib), "GiB"),
+        ]
+    now = last.process_gib if last is not None else None
+    return [
+        ("process memory", number(now), ""),
+        ("peak", number(view.peak_process_gib), "GiB"),
+    ]
+
+
+def _memory_rows(run: RunNow) -> list[Content]:
+    rows = [
+        join(left(dim(label), LABEL + 4), right(value, FIGURE - 4), dim(f" {unit or 'GiB'}"))
+        for label, value, unit in _memory(run)
+    ]
+    return [dim("memory"), *rows] if len(rows) > 2 else rows
+
+
+def _perplexity_rows(run: RunNow) -> list[Content]:
+    view = run.view
+    if view.base_eval is None:
+        return []
+    base = number(perplexity(view.base_eval.loss))
+    now = number(perplexity(view.last_eval.loss if view.last_eval else None))
+    return [
+        dim("perplexity on held-out rows"),
+        join(left(dim("base"), LABEL), right(base, FIGURE)),
+        join(left(dim("tuned"), LABEL), right(ink(now, STRONG), FIGURE)),
+    ]

@@ -1,0 +1,56 @@
+"""What `?` shows: what the screen (or the focused field) is for, and every key that works here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen, Screen
+
+from tui_lora.ui.ink import STRONG, dim, ink, join, left, right
+from tui_lora.ui.widgets.keys_line import key_name, usable
+from tui_lora.ui.widgets.line import Lines
+
+
+class HelpScreen(ModalScreen[None]):
+    """Built from the bindings themselves, so it cannot lie about them."""
+
+    BINDINGS = [
+        Binding(
+            "escape,question_mark,q,enter",
+            "dismiss",
+            "close",
+            id="help.close",
+            tooltip="back to where you were",
+        ),
+    ]
+
+    def __init__(self, title: str, about: Content, keys: list[tuple[str, str]]) -> None:
+        super().__init__()
+        self._title = title
+        self._about = about
+        self._key_rows = keys
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(classes="panel"):
+            yield Lines(id="help")
+
+    def on_mount(self) -> None:
+        rows = [ink(self._title, "bold $accent"), Content(""), self._about, Content("")]
+        rows += [join(right((key, STRONG), 9), "   ", dim(words)) for key, words in self._key_rows]
+        rows += [Content(""), left(dim("Esc closes this."), 30)]
+        self.query_one("#help", Lines).say(*rows)
+        self.query_one(VerticalScroll).focus()
+
+
+def keys_of(screen: Screen[Any]) -> list[tuple[str, str]]:
+    """Every key that does something on `screen` now, with its tooltip; the screen's own first."""
+    own: list[tuple[str, str]] = []
+    everywhere: list[tuple[str, str]] = []
+    for active in usable(screen):
+        row = (key_name(active.binding.key), active.binding.tooltip)
+        (everywhere if active.node is screen.app else own).append(row)
+    return own + everywhere

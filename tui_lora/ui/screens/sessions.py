@@ -1,0 +1,208 @@
+"""Sessions: every run and what became of it. Open, resume, duplicate, delete, filter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.widgets import Input
+
+from tui_lora.core.text import UNKNOWN, one_line
+from tui_lora.store.paths import SessionPaths
+from tui_lora.ui.ink import WRONG, dim, ink, join
+from tui_lora.ui.keymap import place
+from tui_lora.ui.messages import Said, SessionChosen
+from tui_lora.ui.page import Page
+from tui_lora.ui.screens.question import Question
+from tui_lora.ui.session_rows import COLUMNS, haystack, row_of
+from tui_lora.ui.widgets.empty import Empty
+from tui_lora.ui.widgets.line import Line
+from tui_lora.ui.widgets.table import Table
+
+if TYPE_CHECKING:
+    from tui_lora.store.sessions import Summary
+
+
+class SessionsScreen(Page):
+    TITLE_WORD = "Sessions"
+    CSS_PATH = "sessions.tcss"
+    HELP = (
+        "Every session in the sessions folder, the last changed first. A session is a folder: its "
+        "run spec, its log, its checkpoints and its adapter; copy it to another machine and it "
+        "opens there. held-out is the last loss on rows that were never trained on, base the same "
+        "before the first step."
+    )
+    BINDINGS = [
+        Binding("n", "new", "new", id="sessions.new", tooltip="put a new run together"),
+        Binding(
+            "r", "resume", "resume", id="sessions.resume", tooltip="start it, or go on with it"
+        ),
+        Binding(
+            "d", "duplicate", "duplicate", id="sessions.duplicate", tooltip="a new draft like it"
+        ),
+        Binding("x", "delete", "delete", id="sessions.delete", tooltip="delete it (asks first)"),
+        Binding("slash", "filter", "filter", id="sessions.filter", tooltip="only names, models …"),
+        Binding(
+            "escape",
+            "unfilter",
+            "show all",
+            False,
+            id="sessions.unfilter",
+            tooltip="show all again",
+        ),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown: dict[str, Summary] = {}
+        self._wanted: str | None = None
+
+    def compose_body(self) -> ComposeResult:
+        yield Input(placeholder="name, model, dataset or status", id="filter", compact=True)
+        yield Table(*COLUMNS, id="table")
+        yield Empty(id="empty")
+        yield Line(id="detail")
+
+    def on_mount(self) -> None:
+        self.follow("sessions", self._show)
+        self.query_one(Table).focus()
+
+    def on_screen_resume(self) -> None:
+        self.bench.listing = True
+
+    def on_screen_suspend(self) -> None:
+        self.bench.listing = False
+
+    def _show(self, sessions: tuple[Summary, ...] | None) -> None:
+        words = self.query_one("#filter", Input).value.lower().split()
+        shown = [s for s in sessions or () if all(word in haystack(s) for word in words)]
+        self._shown = {summary.name: summary for summary in shown}
+        self.query_one(Table).show([row_of(summary) for summary in shown])
+        if self._wanted is not None and self._wanted in self._shown:
+            self.query_one(Table).point(self._wanted)
+            self._wanted = None
+        self.set_class(sessions is not None and not shown, "-empty")
+        if sessions is not None and not shown:
+            self._show_empty(filtered=bool(sessions))
+        self._show_detail()
+        self.refresh_bindings()
+
+    def _show_empty(self, *, filtered: bool) -> None:
+        if filtered:
+            self.query_one(Empty).show("No session matches.", ("Esc", "shows all again"))
+            return
+        keys = [("n", "puts a new run together")] if place("model") is not None else []
+        where = one_line(str(self.bench.root))
+        about = f"No session yet in {where}. Each run that you train appears here."
+        about += "\nIn a shell: tui-lora train --preset quickstart"
+        self.query_one(Empty).show(about, *keys, ("?", "which keys do what"))
+
+    def _show_detail(self) -> None:
+        """Model and dataset of the row under the cursor, or what is wrong with it."""
+        summary = self._pointed()
+        line = self.query_one("#detail", Line)
+        if summary is None:
+            line.say("")
+        elif summary.problem:
+            line.say(ink(f"✗ run.yaml: {summary.problem}", WRONG))
+        else:
+            line.say(
+                join(
+                    dim("model "),
+                    ink(summary.model or UNKNOWN),
+                    dim("   dataset "),
+                    ink(summary.dataset or UNKNOWN),
+                )
+            )
+
+    def _pointed(self) -> Summary | None:
+        return self._shown.get(self.query_one(Table).pointed or "")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if not self.is_attached or not self.query(Table):
+            return True
+        summary = self._pointed()
+        if action == "new":
+            return place("model") is not None
+        if action == "resume":
+            return summary is not None and summary.status.resumable and not summary.problem
+        if action == "duplicate":
+            return summary is not None and not summary.problem
+        if action == "delete":
+            return summary is not None and not summary.status.alive
+        if action in ("open", "filter"):
+            return bool(self._shown) or bool(self.bench.sessions)
+        return True
+
+    @on(Table.Pointed)
+    def _moved(self) -> None:
+        self._show_detail()
+        self.refresh_bindings()
+
+    @on(Table.Opened)
+    def _opened(self) -> None:
+        if (summary := self._pointed()) is not None:
+            self.post_message(SessionChosen(SessionPaths(summary.folder), go="train"))
+
+    def action_new(self) -> None:
+        self.bench.go("model")
+
+    def action_resume(self) -> None:
+        if (summary := self._pointed()) is not None:
+            self.resume_run(SessionPaths(summary.folder))
+
+    def action_duplicate(self) -> None:
+        if (summary := self._pointed()) is not None:
+            self._duplicate(SessionPaths(summary.folder))
+
+    def action_delete(self) -> None:
+        if (summary := self._pointed()) is None:
+            return
+        paths = SessionPaths(summary.folder)
+        question = Question(
+            f"Delete {summary.name}?",
+            "Its log, checkpoints, adapter and everything else in its folder go for good.",
+            "delete it",
+        )
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._delete(paths)
+
+        self.app.push_screen(question, answered)
+
+    def action_filter(self) -> None:
+        self.add_class("-filter")
+        self.query_one("#filter", Input).focus()
+
+    def action_unfilter(self) -> None:
+        self.remove_class("-filter")
+        self.query_one("#filter", Input).value = ""
+        self.query_one(Table).focus()
+
+    @on(Input.Changed, "#filter")
+    def _filter_changed(self) -> None:
+        self._show(self.bench.sessions)
+
+    @on(Input.Submitted, "#filter")
+    def _filter_done(self) -> None:
+        self.query_one(Table).focus()
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="disk")
+    def _duplicate(self, paths: SessionPaths) -> None:
+        from tui_lora.store.sessions import duplicate
+
+        copy = duplicate(self.bench.root, paths)
+        self._wanted = copy.name
+        self.post_message(Said(f"{copy.name} is a draft like {paths.name}; r starts it.", "good"))
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="disk")
+    def _delete(self, paths: SessionPaths) -> None:
+        from tui_lora.store.sessions import delete
+
+        delete(self.bench.root, paths)
+        if self.bench.session == paths:
+            self.post_message(SessionChosen(None))
+        self.post_message(Said(f"{paths.name} is deleted.", "good"))

@@ -1,0 +1,74 @@
+"""A session as a row of the table; pure functions from a summary."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from textual.content import Content
+
+from tui_lora.core.text import UNKNOWN, count, number, one_line, size
+from tui_lora.ui.ink import BRIGHT, DIM, WRONG, dim, ink, join
+from tui_lora.ui.widgets.table import Column, Row
+from tui_lora.ui.widgets.trend import trend
+
+if TYPE_CHECKING:
+    from tui_lora.store.sessions import Summary
+
+COLUMNS = (
+    Column("session", 0, middle=True),
+    Column("status", 15),
+    Column("step", 13, numeric=True),
+    Column("loss", 6, numeric=True),
+    Column("", 10, from_width=100),
+    Column("held-out", 8, numeric=True),
+    Column("base", 6, numeric=True, from_width=92),
+    Column("VRAM", 8, numeric=True, from_width=128),
+    Column("adapter", 8, numeric=True, from_width=128),
+    Column("changed", 8, numeric=True),
+)
+
+
+def haystack(summary: Summary) -> str:
+    """What a filter looks in."""
+    parts = (summary.name, summary.model, summary.dataset, summary.status.value)
+    return " ".join(part.lower() for part in parts if part)
+
+
+def row_of(summary: Summary) -> Row:
+    # The status words come with pydantic; an empty list needs neither.
+    from tui_lora.ui.run_text import status_word
+
+    total = summary.total_steps
+    brief = count if (total or 0) >= 100_000 else "{:,}".format
+    step = UNKNOWN if summary.step is None else brief(summary.step)
+    vram = summary.peak_vram_gib
+    return Row(
+        summary.name,
+        (
+            ink(one_line(summary.name), WRONG if summary.problem else BRIGHT),
+            ink("✗ unreadable", WRONG) if summary.problem else status_word(summary.status),
+            join(ink(step), dim(f"/{brief(total)}" if total else "")),
+            _number(summary.loss),
+            ink(trend(summary.recent_losses, 10), "$chart-loss"),
+            _number(summary.eval_loss),
+            _number(summary.base_eval_loss),
+            join(_number(vram), dim(" GiB" if vram is not None else "")),
+            ink(size(summary.adapter_bytes), BRIGHT if summary.adapter_bytes else DIM),
+            dim(_changed(summary.updated)),
+        ),
+    )
+
+
+def _number(value: float | None) -> Content:
+    return ink(number(value), DIM if value is None else BRIGHT)
+
+
+def _changed(when: float | None) -> str:
+    """The time of day for today, else the day: unlike an age, it stands still."""
+    if when is None:
+        return UNKNOWN
+    then, now = time.localtime(when), time.localtime()
+    if then[:3] == now[:3]:
+        return time.strftime("%H:%M", then)
+    return time.strftime("%d %b" if then.tm_year == now.tm_year else "%b %Y", then)

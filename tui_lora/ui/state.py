@@ -1,0 +1,94 @@
+"""What is being looked at and worked on: values that the app hands down to its screens."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    # pydantic and the spec cost 0.1 s, and the first frame needs neither.
+    from tui_lora.core.errors import Problem
+    from tui_lora.core.events import Result
+    from tui_lora.core.spec import RunSpec
+    from tui_lora.core.status import Status
+    from tui_lora.core.view import RunView
+    from tui_lora.store.paths import SessionPaths
+
+
+@dataclass(frozen=True, eq=False)
+class RunNow:
+    """The chosen session at one moment: a snapshot that nobody changes any more.
+
+    `whole` is False while only the first and last events have been read: the figures are right,
+    the curve is not complete yet. `problem` says why run.yaml cannot be read.
+    """
+
+    paths: SessionPaths
+    status: Status
+    view: RunView
+    spec: RunSpec | None = None
+    problem: str = ""
+    result: Result | None = None
+    whole: bool = True
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The run spec being put together, as nested data that may still be wrong or incomplete."""
+
+    name: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def changed(self, values: Mapping[str, Any]) -> Draft:
+        """A copy with each `{"lora.r": 8}` replaced."""
+        from tui_lora.core.fields import put
+
+        data = dict(self.data)
+        for path, value in values.items():
+            data = put(data, path, value)
+        return replace(self, data=data)
+
+    def check(self) -> tuple[RunSpec | None, tuple[Problem, ...]]:
+        """The spec, if it holds, and every problem with it."""
+        from tui_lora.core.spec import check_spec
+
+        return check_spec(self.data)
+
+
+class DraftKeeper:
+    """Writes the newest draft in a thread of its own; an older one never lands after a newer."""
+
+    def __init__(self, failed: Callable[[OSError], object]) -> None:
+        self._failed = failed
+        self._lock = threading.Lock()
+        self._newest: Draft | None = None
+        self._thread: threading.Thread | None = None
+
+    def keep(self, draft: Draft) -> None:
+        with self._lock:
+            self._newest = draft
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write, name="draft", daemon=True)
+                self._thread.start()
+
+    def flush(self) -> None:
+        """Wait until what was kept is on disk."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(2.0)
+
+    def _write(self) -> None:
+        from tui_lora.store.draft import write_draft
+
+        while True:
+            with self._lock:
+                draft, self._newest = self._newest, None
+                if draft is None:
+                    self._thread = None
+                    return
+            try:
+                write_draft(draft.name, dict(draft.data))
+            except OSError as error:
+                self._failed(error)

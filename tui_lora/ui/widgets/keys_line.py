@@ -1,0 +1,100 @@
+"""The bottom line: the keys of this screen at the left, those of every screen at the right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from textual import events
+from textual.binding import ActiveBinding, Binding
+from textual.content import Content
+from textual.screen import Screen
+
+from tui_lora.ui.ink import dim, fitting, ink, join
+from tui_lora.ui.keymap import number_keys
+from tui_lora.ui.widgets.line import Line
+
+KEY_NAMES = {
+    "enter": "Enter",
+    "escape": "Esc",
+    "space": "Space",
+    "slash": "/",
+    "question_mark": "?",
+    "up": "↑",
+    "down": "↓",
+    "left": "←",
+    "right": "→",
+    "tab": "Tab",
+}
+
+
+def key_name(keys: str) -> str:
+    """How the first of a binding's keys is written: `ctrl+p` as ^p."""
+    key = keys.split(",")[0].strip()
+    if key.startswith("ctrl+"):
+        return "^" + KEY_NAMES.get(key[5:], key[5:])
+    return KEY_NAMES.get(key, key)
+
+
+def usable(screen: Screen[Any]) -> list[ActiveBinding]:
+    """Our bindings that do something on `screen` now, one an id, under its shortest key."""
+    found: dict[str, ActiveBinding] = {}
+    for active in screen.active_bindings.values():
+        id = active.binding.id
+        if not id or not active.enabled:
+            continue
+        if id not in found or len(active.binding.key) < len(found[id].binding.key):
+            found[id] = active
+    return list(found.values())
+
+
+class KeysLine(Line):
+    """Draws the bindings that are shown and can be used now; asks the screen, keeps no list."""
+
+    def __init__(self) -> None:
+        super().__init__(id="keys")
+        self._leaving = "leave"
+
+    def show_leaving(self, words: str) -> None:
+        """What `q` does now: leave, or leave while a run goes on."""
+        if words != self._leaving:
+            self._leaving = words
+            self._draw()
+
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, self._bindings_updated)
+
+    def _bindings_updated(self, screen: Screen[Any]) -> None:
+        if self.is_attached:
+            self.call_after_refresh(self._draw)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        width = self.content_size.width
+        if width < 10 or not self.is_attached:
+            return
+        everywhere = Content("   ").join(
+            [
+                _key(number_keys(), "screens"),
+                _key("?", "help"),
+                _key("q", self._leaving),
+            ]
+        )
+        here = [_key(key_name(b.key), b.description) for b in self._shown()]
+        room = width - everywhere.cell_length - 3
+        wanted = Content("   ").join(here)
+        if wanted.cell_length > room:
+            everywhere = Content("   ").join([_key("?", "help"), _key("q", "leave")])
+            room = width - everywhere.cell_length - 3
+        start = fitting(here, room)
+        gap = max(0, width - start.cell_length - everywhere.cell_length)
+        self.say(join(start, " " * gap, everywhere))
+
+    def _shown(self) -> list[Binding]:
+        found = usable(self.screen)
+        return [a.binding for a in found if a.binding.show and a.node is not self.app]
+
+
+def _key(key: str, words: str) -> Content:
+    return join(ink(key, "bold $foreground"), dim(f" {words}"))
