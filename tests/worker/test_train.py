@@ -137,6 +137,11 @@ def test_stop_then_resume_ends_where_an_unbroken_run_does(
     assert view.last_step.tokens_seen == unbroken.last_step.tokens_seen
     assert view.last_step.loss == unbroken.last_step.loss
     assert equal(whole, broken)
+    result, unbroken_result = sessions.read_result(broken), sessions.read_result(whole)
+    assert result is not None
+    assert unbroken_result is not None
+    assert result.base_eval_loss == unbroken_result.base_eval_loss
+    assert result.eval_loss == unbroken_result.eval_loss
 
 
 def test_kill_9_is_seen_and_the_last_whole_checkpoint_is_taken(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tui_lora.core.errors import UserError
-from tui_lora.core.events import EVENTS, AttemptStarted, Result
+from tui_lora.core.events import EVENTS, AttemptStarted, Evaluated, Result
 from tui_lora.core.orders import ORDERS, Order, SaveCheckpoint, Stop
 from tui_lora.core.spec import RunSpec
 from tui_lora.core.status import Evidence, Status, derive
@@ -199,6 +199,18 @@ def last_attempt(paths: SessionPaths) -> int:
                 if isinstance(event, AttemptStarted):
                     latest = max(latest, event.attempt)
     return latest
+
+
+def base_eval_loss(paths: SessionPaths) -> float | None:
+    """The held-out loss at step 0, where the adapter is still zero; reads until it is found."""
+    tail = Tail(paths.events)
+    while lines := tail.read():
+        for line in lines:
+            if b'"evaluated"' in line:
+                event = EVENTS.decode(line).message
+                if isinstance(event, Evaluated) and event.step == 0:
+                    return event.loss
+    return None
 
 
 def summarize(paths: SessionPaths) -> Summary:

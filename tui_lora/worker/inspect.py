@@ -23,9 +23,10 @@ from tui_lora.core.inspect import (
 )
 from tui_lora.core.rows import BadRow, as_prompt_completion
 from tui_lora.core.text import clean, one_line
-from tui_lora.store.dataset import Look, Row, check_file, look, rows_in
+from tui_lora.store.dataset import Look, Row, check_file, look
 from tui_lora.store.gguf_cache import converted_folder, is_converted
 from tui_lora.store.paths import model_place
+from tui_lora.store.row_file import RowFile
 from tui_lora.worker.feeding import fed
 from tui_lora.worker.stdio import Stdio
 
@@ -129,15 +130,13 @@ def _load_tokenizer(place: str) -> Any:
 
 
 class _File:
-    """A dataset read forward once; rows near the last one asked for are kept."""
+    """A dataset and what a look at it found."""
 
     def __init__(self, path: str, file: Path, stamp: tuple[str, int, int]) -> None:
         self.stamp = stamp
-        self._path, self._file = path, file
+        self._path = path
         self._looks: dict[str, Look] = {}
-        self._rows: Iterator[Row] = rows_in(file)
-        self._next = 0
-        self._kept: dict[int, Row] = {}
+        self._rows = RowFile(file, kept=_KEPT_ROWS)
 
     def row(self, number: int, format: str) -> tuple[Row, Any]:
         """Row `number` (from 0) and the file's format. Raises UserError."""
@@ -149,22 +148,11 @@ class _File:
                 f"the format of {clean(self._path)} is not known: {found.reason}.",
                 where="dataset.format",
             )
-        if number not in self._kept:
-            self._read_to(number)
-        if number not in self._kept:
-            raise UserError(f"{clean(self._path)} has no row {number + 1}; it has {self._next:,}.")
-        return self._kept[number], found.format
-
-    def _read_to(self, number: int) -> None:
-        if number < self._next:
-            self._rows, self._next = rows_in(self._file), 0
-        for row in self._rows:
-            self._next = row.number + 1
-            self._kept[row.number] = row
-            if len(self._kept) > _KEPT_ROWS:
-                self._kept.pop(next(iter(self._kept)))
-            if row.number >= number:
-                return
+        row = self._rows.row(number)
+        if row is None:
+            many = self._rows.rows or 0
+            raise UserError(f"{clean(self._path)} has no row {number + 1}; it has {many:,}.")
+        return row, found.format
 
 
 def _pieces(tokenizer: Any, ids: list[int], trained: list[bool]) -> Iterator[Piece]:

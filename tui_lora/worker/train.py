@@ -32,7 +32,7 @@ from tui_lora.store import lock
 from tui_lora.store.atomic import write_whole
 from tui_lora.store.checkpoints import Checkpoint, newest_whole
 from tui_lora.store.paths import SessionPaths
-from tui_lora.store.sessions import last_attempt
+from tui_lora.store.sessions import base_eval_loss, last_attempt
 from tui_lora.store.spec_file import read_spec
 from tui_lora.worker.inbox import Inbox
 from tui_lora.worker.reporter import Reporter
@@ -196,6 +196,9 @@ def _train(
     )
     adapter_dtype, adapter_reason = choose_adapter_dtype(loaded.dtype, loaded.device)
     progress = Progress(tokens_seen=checkpoint.tokens_seen if checkpoint else 0)
+    if checkpoint is not None:
+        # The base was measured before the first step of an earlier attempt.
+        progress.base_eval_loss = base_eval_loss(paths)
     outcome.progress = progress
     with reporter.phase("trainer", "tokenizing and building the adapter"):
         trainer = SessionTrainer(
