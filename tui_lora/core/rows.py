@@ -5,7 +5,6 @@ Pure, so that the Data screen and the worker cannot disagree.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
@@ -77,17 +76,6 @@ def as_prompt_completion(row: Any, format: RowFormat) -> tuple[list[Turn], list[
         given if given is not None else _turns(prompt, "prompt"),
         learned if learned is not None else _turns(completion, "completion"),
     )
-
-
-def held_out_rows(rows: int, share: float, seed: int) -> frozenset[int]:
-    """Which of the usable rows (counted from 0) are held out when a share is drawn by seed.
-
-    At least one, and never all; none where there is nothing to share.
-    """
-    if share <= 0 or rows < 2:
-        return frozenset()
-    size = min(rows - 1, max(1, round(rows * share)))
-    return frozenset(random.Random(seed).sample(range(rows), size))  # noqa: S311 (a draw, no secret)
 
 
 def _turns(value: Any, field: str) -> list[Turn]:

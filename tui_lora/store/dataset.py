@@ -170,6 +170,17 @@ def row_problem(row: Row, format: RowFormat | None) -> Problem | None:
     return None
 
 
+def held_out_rows(rows: int, share: float, seed: int) -> frozenset[int]:
+    """Which of the usable rows (counted from 0) are held out when a share is drawn by seed.
+
+    At least one, and never all; none where there is nothing to share.
+    """
+    if share <= 0 or rows < 2:
+        return frozenset()
+    size = min(rows - 1, max(1, round(rows * share)))
+    return frozenset(Random(seed).sample(range(rows), size))
+
+
 def _json_rows(file: Path) -> Iterator[Row]:
     if file.stat().st_size > _MAX_JSON_BYTES:
         raise UserError(

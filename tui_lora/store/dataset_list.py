@@ -41,12 +41,12 @@ def list_datasets(root: Path, here: Path, chosen: str = "") -> list[DatasetEntry
     Goes to the disk many times: ask in a thread. Never raises.
     """
     found: dict[str, DatasetEntry] = {QUICKSTART: _entry(QUICKSTART, "shipped")}
-    if chosen and chosen not in found:
-        found[chosen] = _entry(chosen, "chosen")
     for path in _used(listed(root)[:MOST_SESSIONS]):
         found.setdefault(path, _entry(path, "used"))
     for _, file in zip(range(MOST_HERE), _near(here), strict=False):
         found.setdefault(str(file), _entry(str(file), "here"))
+    if chosen and chosen not in found:
+        found[chosen] = _entry(chosen, "chosen")
     return [entry for entry in found.values() if entry.is_there or entry.source == "chosen"]
 
 

@@ -8,10 +8,10 @@ from itertools import islice
 from pathlib import Path
 
 from tui_lora.core.chat import Turn
-from tui_lora.core.rows import BadRow, as_prompt_completion, detect_format, held_out_rows
+from tui_lora.core.rows import BadRow, as_prompt_completion, detect_format
 from tui_lora.core.spec import DatasetSpec, RunSpec
 from tui_lora.core.text import clean
-from tui_lora.store.dataset import Row, check_file, rows_in
+from tui_lora.store.dataset import Row, check_file, held_out_rows, rows_in
 from tui_lora.store.journal import last_lines
 
 WHOLE_BYTES = 64 << 20

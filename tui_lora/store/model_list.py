@@ -62,7 +62,9 @@ def remember(text: str) -> list[str]:
     if path.is_file() and path.suffix.lower() != ".gguf":
         raise UserError(f"{shown} is neither a folder nor a GGUF file.")
     listed = list_models(also=str(path))
-    places = [e.place for e in listed.entries if path in (Path(e.place), *Path(e.place).parents)]
+    # The catalog looks one level below a folder; what is deeper was found by another way.
+    near = [e.place for e in listed.entries if path in (Path(e.place), *Path(e.place).parents[:2])]
+    places = [place for place in near if place not in listed.notes]
     if not places:
         raise UserError(f"there is no model in {shown}, nor one level below it.")
     preferences = read_preferences()

@@ -10,10 +10,10 @@ from typing import Any
 from datasets import Dataset
 
 from tui_lora.core.errors import Problem, UserError
-from tui_lora.core.rows import as_prompt_completion, held_out_rows
+from tui_lora.core.rows import as_prompt_completion
 from tui_lora.core.spec import DatasetSpec
 from tui_lora.core.text import clean
-from tui_lora.store.dataset import check_file, look, row_problem, rows_in
+from tui_lora.store.dataset import check_file, held_out_rows, look, row_problem, rows_in
 
 
 @dataclass(frozen=True)

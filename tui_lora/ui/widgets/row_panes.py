@@ -43,6 +43,7 @@ class RowPanes(Vertical):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._fed: RowFed | None = None
+        self._head: list[Content] = []
 
     def compose(self) -> ComposeResult:
         yield Line(id="row-head")
@@ -83,7 +84,8 @@ class RowPanes(Vertical):
     def show_head(self, pieces: list[Content]) -> None:
         if self.has_class("-one"):
             pieces = [*pieces, dim("as fed" if self.shows_fed else "as you wrote it")]
-        self.query_one("#row-head", Line).say(fitting(pieces, max(20, self.size.width)))
+        self._head = pieces
+        self._draw_head()
 
     def show_model(self, name: str) -> None:
         title = join(dim("as "), ink(name), dim(" is fed it   "), ("▌", ACCENT), dim(" trained"))
@@ -113,7 +115,11 @@ class RowPanes(Vertical):
             self.enter()
 
     def on_resize(self, event: events.Resize) -> None:
+        self.call_after_refresh(self._draw_head)
         self.call_after_refresh(self._draw_fed)
+
+    def _draw_head(self) -> None:
+        self.query_one("#row-head", Line).say(fitting(self._head, max(20, self.size.width)))
 
     def _draw_fed(self) -> None:
         if self._fed is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ class RowView(Vertical):
         self._number = 0
         self._row: Row | None = None
         self._rows: int | None = None
-        self._total = ""
+        self._seen = 0
         self._fed: RowFed | None = None
         self._settings: dict[str, Any] = {}
         self._question = 0
@@ -71,7 +72,7 @@ class RowView(Vertical):
     def open(self, path: str) -> None:
         """Turn to another file's first row."""
         self._path, self._number, self._row, self._fed = path, 0, None, None
-        self._rows, self._total = None, ""
+        self._rows, self._seen = None, 0
         self.panes.show_written([])
         self.panes.show_instead()
         if self._inspector.state == "ended":
@@ -80,11 +81,12 @@ class RowView(Vertical):
         if path:
             self._reader.ask(0)
 
-    def show_total(self, total: str) -> None:
-        """How many rows there are, as far as it is known."""
-        if self._rows is None and total != self._total:
-            self._total = total
-            self._show_head()
+    def show_total(self, rows: int, *, complete: bool) -> None:
+        """How many rows there are, or have been seen so far."""
+        if complete:
+            self._rows = rows
+        self._seen = rows
+        self._show_head()
 
     def go(self, rows: int) -> None:
         self.go_to(self._number + rows)
@@ -94,6 +96,7 @@ class RowView(Vertical):
             return
         self._number = number
         self._reader.ask(number)
+        self._wait(self._show_reading)
 
     def show_one_pane(self, one: bool) -> None:
         self.panes.set_class(one, "-one")
@@ -111,10 +114,14 @@ class RowView(Vertical):
     def _row_read(self, fact: RowRead) -> None:
         if fact.path != self._path or fact.number != self._number:
             return
+        self._stop_waiting()
         if fact.rows is not None:
-            self._rows, self._total = fact.rows, f"{fact.rows:,}"
+            self._rows = fact.rows
         if fact.problem:
             self.panes.show_written([ink(f"✗ {fact.problem}", WRONG)])
+            return
+        if fact.rows == 0:
+            self.panes.show_written([dim("The file holds no row.")])
             return
         if fact.row is None:
             last = (self._rows or 1) - 1
@@ -169,11 +176,17 @@ class RowView(Vertical):
             self._instead(ink("✗ the draft's max length or loss on is not valid.", WRONG))
             return
         self._inspector.ask(question)
-        self._stop_waiting()
         if self._inspector.state == "starting":
             self._show_waiting()
         else:
-            self._waiting = self.set_timer(PATIENCE_S, self._show_waiting)
+            self._wait(self._show_waiting)
+
+    def _wait(self, show: Callable[[], None]) -> None:
+        self._stop_waiting()
+        self._waiting = self.set_timer(PATIENCE_S, show)
+
+    def _show_reading(self) -> None:
+        self.panes.show_head([dim(f"reading on to row {self._number + 1:,} …")])
 
     def _show_waiting(self) -> None:
         words = "asking the tokenizer worker …"
@@ -219,7 +232,10 @@ class RowView(Vertical):
         from tui_lora.ui.row_text import row_head
 
         line = None if self.panes.has_class("-one") else self._row.line
-        self.panes.show_head(row_head(self._row.number, self._total or "…", line, self._fed))
+        total = "…" if self._row.number >= self._seen else f"{self._seen:,}+"
+        if self._rows is not None:
+            total = f"{self._rows:,}"
+        self.panes.show_head(row_head(self._row.number, total, line, self._fed))
 
 
 def _short(model: str) -> str:
