@@ -177,6 +177,11 @@ class RunView:
         return self.plan.total_steps if self.plan else None
 
     @property
+    def tuned_eval(self) -> Evaluated | None:
+        """The latest evaluation of a trained adapter; at step 0 it is still the base."""
+        return self.last_eval if self.last_eval is not None and self.last_eval.step else None
+
+    @property
     def eta_s(self) -> float | None:
         """Seconds left by the worker's own reckoning; None before the first step and at the end."""
         if self.last_step is None or self.verdict is not None:

@@ -208,15 +208,13 @@ def _alone(folder: Path, on_progress: Progress) -> Iterator[None]:
     with _THIS_PROCESS:
         descriptor = os.open(folder / f".{DEMO_MODEL}.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            told = False
             while True:
                 try:
                     fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except (BlockingIOError, PermissionError):
-                    if not told:
-                        on_progress("waiting: another process fetches the demo model", None)
-                        told = True
+                    # Each time: whoever listens may call it off there.
+                    on_progress("waiting: another process fetches the demo model", None)
                     time.sleep(_POLL_S)
             yield
         finally:

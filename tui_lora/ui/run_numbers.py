@@ -59,7 +59,7 @@ def short_rows(run: RunNow, width: int) -> list[Content]:
         join(_pair("held-out", number(view.eval_loss.latest)), " ", _direction(view.eval_loss)),
     ]
     if base is not None:
-        now = perplexity(view.eval_loss.latest)
+        now = perplexity(view.tuned_eval.loss if view.tuned_eval else None)
         losses.append(join(dim("perplexity "), ink(f"{number(base)} → {number(now)}")))
     speed = [
         _pair("rate", rate(view.learning_rate.latest)),
@@ -135,7 +135,7 @@ def _perplexity_rows(run: RunNow) -> list[Content]:
     if view.base_eval is None:
         return []
     base = number(perplexity(view.base_eval.loss))
-    now = number(perplexity(view.last_eval.loss if view.last_eval else None))
+    now = number(perplexity(view.tuned_eval.loss if view.tuned_eval else None))
     return [
         dim("perplexity on held-out rows"),
         join(left(dim("base"), LABEL), right(base, FIGURE)),

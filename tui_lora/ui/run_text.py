@@ -64,7 +64,7 @@ def state_row(run: RunNow, width: int, now: float) -> Content:
         so_far = f"{step:,}".rjust(len(f"{total:,}"))
         pieces.append(join(dim("step "), ink(so_far), dim(f"{of}{total:,}")))
     if view.last_step is not None and view.plan is not None and width >= 70:
-        epochs = f" of {view.plan.epochs:g}" if width >= 100 else ""
+        epochs = f" of {view.plan.epochs:.3g}" if width >= 100 else ""
         pieces.append(join(dim("epoch "), ink(f"{view.last_step.epoch:.2f}"), dim(epochs)))
     row = Content(GAP).join(pieces)
     if not total:
@@ -111,7 +111,7 @@ def verdict_rows(run: RunNow, next_keys: list[tuple[str, str]]) -> list[Content]
         seconds = run.result.seconds if run.result else None
         pieces = [dim(f"took {duration(seconds)}")] if seconds is not None else []
         base = view.base_eval.loss if view.base_eval else None
-        tuned = view.last_eval.loss if view.last_eval else None
+        tuned = view.tuned_eval.loss if view.tuned_eval else None
         if base is not None and tuned is not None:
             before, after = number(perplexity(base)), number(perplexity(tuned))
             pieces.append(join(dim("held-out perplexity "), (f"{before} → {after}", STRONG)))

@@ -6,7 +6,7 @@ from textual import events
 from textual.binding import Binding
 from textual.widgets import Input
 
-from tui_lora.core.text import one_line
+from tui_lora.core.text import clean, one_line
 
 BREAK = "⏎"
 """How a line break looks in one row; it is one again when the message is sent."""
@@ -38,7 +38,7 @@ class Composer(Input):
     @property
     def text(self) -> str:
         """The message as it will be sent."""
-        return self.value.replace(BREAK, "\n").strip()
+        return clean(self.value.replace(BREAK, "\n")).strip()
 
     def write(self, text: str) -> None:
         """Put a text in the place of what is there, ready to be sent or changed."""

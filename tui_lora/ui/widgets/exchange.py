@@ -19,9 +19,11 @@ class Prose(Static):
 
     DEFAULT_CSS = "Prose { height: auto; width: 1fr; }"
 
-    def __init__(self, content: Content | None = None, *, classes: str | None = None) -> None:
+    def __init__(
+        self, content: Content | None = None, *, id: str | None = None, classes: str | None = None
+    ) -> None:
         self._said = content or Content("")
-        super().__init__(self._said, markup=False, classes=classes)
+        super().__init__(self._said, markup=False, id=id, classes=classes)
 
     @property
     def said(self) -> Content:
@@ -62,6 +64,10 @@ class AnswerView(Vertical):
         yield self._text
         yield self._foot
 
+    def on_mount(self) -> None:
+        # What came between being made and being there.
+        self.draw()
+
     def draw(self) -> None:
         """Draw the answer as it is now."""
         self._text.say(_text(self.answer))
@@ -93,6 +99,12 @@ class ExchangeView(Vertical):
         if self.exchange.reference:
             told = join(dim("reference  "), (self.exchange.reference, DIM))
             yield Prose(told, classes="reference")
+
+    def draw(self, id: str) -> None:
+        """Draw the answer of this id, if it is here, as it is now."""
+        for view in self.query(AnswerView):
+            if view.answer.id == id:
+                view.draw()
 
     def add(self, answer: Answer) -> None:
         """Show one more answer to the message."""
@@ -157,22 +169,25 @@ class Talk(VerticalScroll):
 
 
 def _text(answer: Answer) -> Content:
-    return ink(answer.text.strip("\n"), BRIGHT)
+    text = answer.text.strip("\n")
+    if not text.strip() and answer.ended_by in ("end", "length"):
+        return dim("(nothing that can be seen)")
+    return ink(text, BRIGHT)
 
 
 def foot(answer: Answer) -> Content:
     """`41 tokens · 18.2 tok/s`, and why it is no longer or not at all."""
     if answer.ended_by == "failed":
         return ink(f"✗ {one_line(answer.problem)}", WRONG)
-    if answer.running and not answer.tokens:
-        return dim("◌ waiting")
+    if not answer.tokens and answer.ended_by in ("", "cancel"):
+        return dim("◌ waiting") if answer.running else ink("■ stopped", TIGHT)
     counted = dim("1 token" if answer.tokens == 1 else f"{answer.tokens:,} tokens")
     if answer.running:
         return join(("● ", ACCENT), counted)
     speed = answer.tokens_per_s
     pieces = [counted, dim(f" · {number(speed)} tok/s" if speed is not None else "")]
     if answer.ended_by == "length":
-        pieces.append(ink("   ▲ cut at the limit", TIGHT))
+        pieces.append(dim(" · cut at the limit"))
     elif answer.ended_by == "cancel":
         pieces.append(ink("   ■ stopped", TIGHT))
     return join(*pieces)

@@ -1,0 +1,100 @@
+"""What the chat worker's link tells its listeners, and in which state it is."""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+from textual.message import Message
+
+from tui_lora.core.chat import BASE, AnswerEnded, AnswerGrew, FromChat, Ready
+from tui_lora.core.text import clean
+from tui_lora.store.adapters import ChatTarget
+
+GROWN_EVERY_S = 0.25
+
+
+@dataclass(frozen=True)
+class LinkState:
+    """What the worker does. `since`: monotonic seconds when `label` began; `problem`: the last
+    thing that went wrong with the base or an adapter; `voices`: adapters in memory."""
+
+    phase: Literal["off", "loading", "ready", "ended"] = "off"
+    target: ChatTarget | None = None
+    label: str = ""
+    since: float = 0.0
+    expect_s: float | None = None
+    ready: Ready | None = None
+    voices: frozenset[str] = frozenset()
+    problem: str = ""
+
+    @property
+    def alive(self) -> bool:
+        return self.phase in ("loading", "ready")
+
+
+class LinkChanged(Message, bubble=False):
+    """The worker is in another state."""
+
+    def __init__(self, state: LinkState) -> None:
+        self.state = state
+        super().__init__()
+
+
+class AnswerCame(Message, bubble=False):
+    """Answer `id` has this text by now."""
+
+    def __init__(self, id: str, text: str, tokens: int) -> None:
+        self.id, self.text, self.tokens = id, text, tokens
+        super().__init__()
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, AnswerCame) and message.id == self.id
+
+
+class AnswerOver(Message, bubble=False):
+    """Answer `id` is complete, or cannot be had: then `ended` is None and `problem` says why."""
+
+    def __init__(self, id: str, ended: AnswerEnded | None, problem: str = "") -> None:
+        self.id, self.ended, self.problem = id, ended, problem
+        super().__init__()
+
+
+def voice_of(target: ChatTarget) -> str:
+    """The target's name on the wire: an adapter's is its folder, since two may be called alike."""
+    return BASE if target.adapter is None else str(target.adapter)
+
+
+def last_words(code: int, words: str) -> str:
+    """How a worker ended that was not asked to, with the last thing that it said."""
+    if code < 0:
+        cause = ", as when memory runs out" if code == -signal.SIGKILL else ""
+        return f"the chat worker was killed (signal {-code}{cause})."
+    lines = [line.strip() for line in words.splitlines() if "warn" not in line.lower()]
+    last = next((line for line in reversed(lines) if line), "it said nothing")
+    return f"the chat worker ended (exit code {code}): {clean(last, max_chars=300)}"
+
+
+class Growing:
+    """Gathers an answer's pieces in the reading thread, so that few of them reach the UI."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+        self._sent = 0.0
+
+    def due(self, message: FromChat) -> FromChat | None:
+        """What to hand on now: the answer's whole text so far, or nothing yet."""
+        if isinstance(message, AnswerEnded):
+            self._texts.pop(message.id, None)
+        if not isinstance(message, AnswerGrew):
+            return message
+        first = message.id not in self._texts
+        text = self._texts.get(message.id, "") + message.text
+        self._texts[message.id] = text
+        now = time.monotonic()
+        if not first and now - self._sent < GROWN_EVERY_S:
+            return None
+        self._sent = now
+        return message.model_copy(update={"text": text})

@@ -1,0 +1,92 @@
+"""Held-out questions of a session, one after the other, for the composer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual import on, work
+from textual.message import Message
+
+from tui_lora.ui.talking import TalkingPage
+
+if TYPE_CHECKING:
+    from tui_lora.store.heldout import HeldOut, Question
+    from tui_lora.store.paths import SessionPaths
+
+AT_MOST = 500
+
+
+class HeldOutRead(Message, bubble=False):
+    """A session's held-out questions are known."""
+
+    def __init__(self, paths: SessionPaths, found: HeldOut) -> None:
+        self.paths, self.found = paths, found
+        super().__init__()
+
+
+def read_held_out(paths: SessionPaths, limit: int = AT_MOST) -> HeldOutRead:
+    """Read them from disk; raises UserError."""
+    from tui_lora.store.heldout import held_out
+    from tui_lora.store.spec_file import read_spec
+
+    return HeldOutRead(paths, held_out(read_spec(paths.spec), limit))
+
+
+class Deck:
+    """Goes round the questions of the session that was read last."""
+
+    def __init__(self) -> None:
+        self.paths: SessionPaths | None = None
+        self._questions: tuple[Question, ...] = ()
+        self._at = -1
+
+    def take(self, fact: HeldOutRead) -> None:
+        self.paths, self._questions, self._at = fact.paths, fact.found.questions, -1
+
+    def next(self) -> str | None:
+        """The next question; None when there is none."""
+        if not self._questions:
+            return None
+        self._at = (self._at + 1) % len(self._questions)
+        return self._questions[self._at].text
+
+    def reference(self, text: str) -> str:
+        """What the dataset answers to a question; empty for a text that is none of them."""
+        return next((q.reference for q in self._questions if q.text.strip() == text), "")
+
+
+class DeckPage(TalkingPage):
+    """A page that takes questions from the deck: `draw_question`, then `question_drawn`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deck = Deck()
+
+    def question_drawn(self, text: str) -> None:
+        """The next question."""
+
+    def draw_question(self, paths: SessionPaths | None) -> None:
+        """The next of a session's held-out questions, read from disk when they are not known."""
+        if paths is None:
+            self.say("no session is chosen, so there is no dataset to take a question from.")
+        elif paths == self.deck.paths:
+            self._next()
+        else:
+            self._read(paths)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="held-out")
+    def _read(self, paths: SessionPaths) -> None:
+        self.post_message(read_held_out(paths))
+
+    @on(HeldOutRead)
+    def _held_out_read(self, fact: HeldOutRead) -> None:
+        self.deck.take(fact)
+        self.say(f"{len(fact.found.questions)} questions: {fact.found.source}")
+        self._next()
+
+    def _next(self) -> None:
+        text = self.deck.next()
+        if text is None:
+            self.say("the dataset has no question that could be asked.", "warning")
+        else:
+            self.question_drawn(text)

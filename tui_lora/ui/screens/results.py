@@ -1,0 +1,274 @@
+"""Results: what training changed. Layout and intents; figures come from `ui/results_text.py`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical, VerticalScroll
+
+from tui_lora.core.chat import BASE
+from tui_lora.store.adapters import ChatTarget
+from tui_lora.ui.chat_facts import AnswerCame, AnswerOver, voice_of
+from tui_lora.ui.ink import dim, ink, join
+from tui_lora.ui.keymap import place
+from tui_lora.ui.messages import Said
+from tui_lora.ui.results_facts import DiskRead, Kept, Prepared
+from tui_lora.ui.side_by_side import MAX_NEW_TOKENS, QUESTIONS, SideBySide
+from tui_lora.ui.talking import TalkingPage, link_row
+from tui_lora.ui.widgets.empty import Empty
+from tui_lora.ui.widgets.exchange import ExchangeView
+from tui_lora.ui.widgets.line import Line, Lines
+
+if TYPE_CHECKING:
+    from tui_lora.store.answer_sheets import AnswerSheet
+    from tui_lora.store.paths import SessionPaths
+    from tui_lora.ui.results_text import OnDisk
+    from tui_lora.ui.state import RunNow
+
+
+class ResultsScreen(TalkingPage):
+    TITLE_WORD = "Results"
+    CSS_PATH = "results.tcss"
+    HELP = (
+        "What training changed, on rows that were never trained on. Perplexity is e to the mean "
+        "loss a token: how many tokens the model hesitates between. base is measured before the "
+        "first step, tuned after the last. a lets both answer the same held-out questions, always "
+        "taking the likeliest token; the answers are kept in the session."
+    )
+    BINDINGS = [
+        Binding("escape", "stop", "stop", id="results.stop", tooltip="stop answering"),
+        Binding("a", "ask", "answers", id="results.ask", tooltip="base and tuned answer the same"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._disk: OnDisk | None = None
+        self._asking: SideBySide | None = None
+        self._asking_of: SessionPaths | None = None
+        self._prepared: Prepared | None = None
+
+    def compose_body(self) -> ComposeResult:
+        yield Empty(id="empty")
+        with VerticalScroll(id="results"):
+            yield Lines(id="head")
+            with Horizontal(id="figures"):
+                yield Lines(id="change")
+                yield Lines(id="facts")
+            yield Line(id="asked")
+            yield Vertical(id="answers")
+            yield Lines(id="checkpoints")
+            yield Lines(id="choices")
+
+    def on_mount(self) -> None:
+        self.follow("session", self._show_session)
+        self.follow("run_now", self._show_run)
+
+    def on_screen_resume(self) -> None:
+        self._read_again(self.bench.run_now)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._draw)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "stop":
+            return self._asking is not None
+        if action == "ask":
+            has = self._disk is not None and self._disk.adapter_bytes is not None
+            return has and self._asking is None and not self.has_class("-empty")
+        return True
+
+    # What is known.
+
+    def _show_session(self, paths: SessionPaths | None) -> None:
+        self.action_stop()
+        self._disk, self._prepared = None, None
+        self.query_one("#answers").remove_children()
+        if paths is None:
+            about = "Here you see what training changed. No session is chosen."
+            self._show_empty(about, [("1", "choose one that was trained")])
+        else:
+            self._show_empty(f"reading {paths.name} …", [])
+            self._show_run(self.bench.run_now)
+
+    def _show_empty(self, about: str, keys: list[tuple[str, str]]) -> None:
+        self.add_class("-empty")
+        self.query_one(Empty).show(about, *keys)
+        self.refresh_bindings()
+
+    def _show_run(self, run: RunNow | None) -> None:
+        if run is None or run.paths != self.bench.session:
+            return
+        from tui_lora.ui.results_text import not_yet
+
+        if (nothing := not_yet(run)) is not None:
+            about, keys = nothing
+            self._show_empty(about, [key for key in keys if place("train") is not None])
+            return
+        if self.has_class("-empty"):
+            self.remove_class("-empty")
+            self.query_one("#results", VerticalScroll).focus()
+        self._draw()
+        self._read_again(run)
+
+    def _read_again(self, run: RunNow | None) -> None:
+        if run is not None and not run.status.alive and self._asking is None:
+            self._read_disk(run.paths, self._disk)
+
+    def _draw(self) -> None:
+        run = self.bench.run_now
+        if run is None or self.has_class("-empty"):
+            return
+        from tui_lora.ui import results_text
+
+        width = max(40, self.size.width - 4)
+        self.query_one("#head", Lines).say(results_text.head_row(run, width))
+        self.query_one("#change", Lines).say(*results_text.change_rows(run))
+        self.query_one("#facts", Lines).say(*results_text.fact_rows(run, self._disk))
+        self.query_one("#choices", Lines).say(*results_text.choice_rows(run, width))
+        if self._disk is not None:
+            self.query_one("#checkpoints", Lines).say(*results_text.checkpoint_rows(self._disk))
+        self.show_link()
+
+    def show_link(self) -> None:
+        """The row above the answers: whose questions, or what the worker does for them."""
+        from tui_lora.ui.results_text import sheet_words
+
+        row = dim("answers side by side")
+        state = self.link.state
+        sheet = self._disk.sheet if self._disk is not None else None
+        if self._asking is not None:
+            if state.label or not state.alive:
+                row = link_row(state, self.size.width - 4, time.monotonic())
+            else:
+                done = f"{self._asking.done} of {self._asking.total}"
+                row = join(row, dim("   answering "), ink(done), dim(f"   {self._asking.source}"))
+        elif sheet is not None:
+            row = join(row, dim(f"   {sheet_words(sheet)}"))
+        elif self.check_action("ask", ()):
+            hint = f"base and tuned answer the first {QUESTIONS} held-out questions"
+            row = join(row, "   ", ("a", "bold $foreground"), dim(f" {hint}"))
+        self.query_one("#asked", Line).say(row)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="disk")
+    def _read_disk(self, paths: SessionPaths, known: OnDisk | None) -> None:
+        from tui_lora.ui.results_text import read_disk
+
+        for disk in read_disk(paths, known):
+            self.post_message(DiskRead(paths, disk))
+
+    @on(DiskRead)
+    def _disk_read(self, fact: DiskRead) -> None:
+        if fact.paths != self.bench.session or self._asking is not None:
+            return
+        before = self._disk.sheet if self._disk is not None else None
+        self._disk = fact.disk
+        if fact.disk.sheet is not None and fact.disk.sheet != before:
+            self._mount(SideBySide.of(fact.disk.sheet))
+        self._draw()
+        self.refresh_bindings()
+
+    # Asking.
+
+    def action_ask(self) -> None:
+        if self.bench.session is not None:
+            self._prepare(self.bench.session)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="held-out")
+    def _prepare(self, paths: SessionPaths) -> None:
+        from tui_lora.store.adapters import session_target
+        from tui_lora.ui.held_out_deck import read_held_out
+
+        found = read_held_out(paths, QUESTIONS).found
+        self.post_message(Prepared(paths, session_target(paths), found))
+
+    @on(Prepared)
+    def _is_prepared(self, fact: Prepared) -> None:
+        if fact.paths != self.bench.session:
+            return
+        if not fact.found.questions:
+            self.say("the dataset has no question that could be asked.", "warning")
+            return
+        self._prepared = fact
+        self.talk_to(fact.target)
+
+    def opened(self, target: ChatTarget) -> None:
+        if self._prepared is None or self._prepared.target != target:
+            return
+        prepared, self._prepared = self._prepared, None
+        found, run = prepared.found, self.bench.run_now
+        step = run.view.step if run is not None and run.paths == prepared.paths else None
+        self._asking = SideBySide(found.source, target.model.id, step)
+        self._asking_of = prepared.paths
+        for question in found.questions:
+            ids = [
+                self.link.ask(voice, question.turns, max_new_tokens=MAX_NEW_TOKENS)
+                for voice in (BASE, voice_of(target))
+            ]
+            self._asking.add(question, ids[0], ids[1])
+        self._mount(self._asking)
+        self.show_link()
+        self.refresh_bindings()
+
+    def _mount(self, side: SideBySide) -> None:
+        answers = self.query_one("#answers")
+        answers.remove_children()
+        answers.mount(
+            *(
+                ExchangeView(exchange, f"{number}.")
+                for number, exchange in enumerate(side.exchanges, start=1)
+            )
+        )
+
+    @on(AnswerCame)
+    def _came(self, fact: AnswerCame) -> None:
+        if self._asking is not None and self._asking.came(fact.id, fact.text, fact.tokens):
+            self._draw_answers(fact.id)
+
+    @on(AnswerOver)
+    def _over(self, fact: AnswerOver) -> None:
+        asking = self._asking
+        if asking is None or not asking.over(fact.id, fact.ended, fact.problem):
+            return
+        self._draw_answers(fact.id)
+        if asking.ended:
+            self._asking = None
+            if asking.complete and self._asking_of is not None:
+                self._keep(self._asking_of, asking.sheet(time.time()))
+            self.refresh_bindings()
+        self.show_link()
+
+    def _draw_answers(self, id: str) -> None:
+        for view in self.query(ExchangeView):
+            view.draw(id)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="keep")
+    def _keep(self, paths: SessionPaths, sheet: AnswerSheet) -> None:
+        from tui_lora.store.answer_sheets import keep
+
+        try:
+            self.post_message(Kept(paths, sheet, keep(paths, sheet).name))
+        except OSError as error:
+            self.post_message(Said(f"the answers could not be kept: {error.strerror}.", "error"))
+
+    @on(Kept)
+    def _is_kept(self, fact: Kept) -> None:
+        self.say(f"kept as evaluations/{fact.name}.", "good")
+        if fact.paths == self.bench.session and self._disk is not None:
+            # They stand there already.
+            self._disk = replace(self._disk, sheet=fact.sheet)
+            self.show_link()
+
+    def action_stop(self) -> None:
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            for id in asking.stop():
+                self.link.cancel(id)
+                self._draw_answers(id)
+            self.say("stopped; these answers are not kept.")
+            self.show_link()
+            self.refresh_bindings()
