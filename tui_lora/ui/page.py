@@ -164,8 +164,10 @@ class Page(Screen[None]):
 
     def on_screen_resume(self) -> None:
         stale, self._stale = self._stale, set()
-        for name in sorted(stale):
-            self._changed(name)
+        # In the order in which they were followed: a session before what it is doing.
+        for name in dict.fromkeys(known for known, _ in self._followed):
+            if name in stale:
+                self._changed(name)
 
     def _frame_run(self, run: RunNow | None) -> None:
         alive = run is not None and run.status.alive
