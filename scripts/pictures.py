@@ -1,6 +1,6 @@
 """Make the pictures of docs/ from the real app, on the recorded session.
 
-    python scripts/pictures.py
+python scripts/pictures.py
 """
 
 from __future__ import annotations

@@ -164,7 +164,8 @@ def test_another_process_that_fetches_is_waited_for(stage: Stage, cache: Path) -
         demo_model.ensure(lambda label, done: said.append(label))
     assert time.monotonic() - start > 0.3
     assert said[0].startswith("waiting: another process")
-    assert said.count(said[0]) == 1
+    # Again and again, so that whoever listens can call it off while it waits.
+    assert said.count(said[0]) > 1
 
 
 def test_leftovers_and_half_a_model_are_swept_away(stage: Stage, cache: Path) -> None:

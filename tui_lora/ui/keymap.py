@@ -41,8 +41,10 @@ PLACES: tuple[Place, ...] = (
     Place("sessions", "1", "Sessions", "every run and what became of it", "SessionsScreen"),
     Place("model", "2", "Model", "the model that the draft trains", "ModelScreen"),
     Place("data", "3", "Data", "the rows that it learns from", "DataScreen"),
+    Place("settings", "4", "Settings", "every setting of the run, and its start", "SettingsScreen"),
     Place("train", "5", "Train", "watch a run learn; stop it, resume it", "TrainScreen"),
     Place("chat", "6", "Chat", "talk to the base and to adapters on it", "ChatScreen"),
+    Place("results", "7", "Results", "before and after, side by side", "ResultsScreen"),
 )
 
 

@@ -1,0 +1,89 @@
+"""The line that stays in sight: what follows from the draft, or how far its start is."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from pathlib import Path
+
+from textual import on
+from textual.content import Content
+
+from tui_lora.ui.ink import ACCENT, bar, dim, ink, join
+from tui_lora.ui.settings_facts import StartEnded, StartProgressed, start
+from tui_lora.ui.state import Draft
+from tui_lora.ui.widgets.line import Line
+
+
+class StartLine(Line):
+    """`begin` starts a draft in a thread; `ProblemsFound` and `StartEnded` say what came of it."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._summary = Content("")
+        self._progress: StartProgressed | None = None
+        self._cancel = threading.Event()
+
+    @property
+    def busy(self) -> bool:
+        return self._progress is not None
+
+    def show_summary(self, summary: Content) -> None:
+        self._summary = summary
+        self._draw()
+
+    def begin(self, draft: Draft, root: Path) -> None:
+        if self.busy:
+            return
+        self._cancel = threading.Event()
+        self._show(StartProgressed("checking", None))
+        # The page's, which says so if it fails.
+        self.screen.run_worker(
+            partial(start, draft, root, self._cancel, self.post_message),
+            thread=True,
+            exit_on_error=False,
+            group="start",
+        )
+
+    def cancel(self) -> None:
+        """Call it off at the next sign of progress; a worker that has begun goes on."""
+        if self.busy:
+            self._cancel.set()
+            self._show(StartProgressed("cancelling", None))
+
+    def on_unmount(self) -> None:
+        # A thread that fetches would keep the program from ending.
+        self._cancel.set()
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    @on(StartProgressed)
+    def _progressed(self, fact: StartProgressed) -> None:
+        fact.stop()
+        if self.busy and not self._cancel.is_set():
+            self._show(fact)
+
+    @on(StartEnded)
+    def _ended(self) -> None:
+        self._show(None)
+
+    def _show(self, progress: StartProgressed | None) -> None:
+        turned = self.busy != (progress is not None)
+        self._progress = progress
+        self._draw()
+        if turned:
+            self.screen.refresh_bindings()
+
+    def _draw(self) -> None:
+        width = self.size.width
+        if self._progress is None or width < 20:
+            self.say(self._summary)
+            return
+        row = join(("● ", ACCENT), ink(self._progress.label), dim(" …"))
+        share = self._progress.share
+        if share is not None:
+            end = join("  ", ink(f"{100 * share:3.0f}"), dim("%"))
+            room = min(40, width - row.cell_length - end.cell_length - 2)
+            row = join(row, "  ", bar(share, room) if room >= 6 else "", end)
+        self.say(row)

@@ -1,0 +1,21 @@
+"""The Settings screen's keys; those that move in the form are the form's own."""
+
+from __future__ import annotations
+
+from textual.binding import Binding, BindingType
+
+
+def _key(key: str, action: str, name: str, tip: str) -> Binding:
+    return Binding(key, action, name, id=f"settings.{action}", tooltip=tip)
+
+
+KEYS: list[BindingType] = [
+    _key("s", "start", "start", "check it all, and start"),
+    _key("p", "presets", "presets", "begin from a preset"),
+    _key("u", "undo", "undo", "undo the last change"),
+    _key("d,backspace", "default", "default", "put back the default"),
+    _key("o", "open_spec", "open", "open a run spec (YAML)"),
+    _key("w", "write_spec", "write", "write it as a run spec (YAML)"),
+    _key("x", "problems", "problems", "what is wrong"),
+    _key("escape", "cancel", "cancel", "call the start off"),
+]
