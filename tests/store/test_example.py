@@ -23,7 +23,7 @@ def test_every_line_of_it_is_read() -> None:
     # Stopped at 10 and resumed: one curve without a gap.
     assert view.attempt == 2
     assert view.resumed_from == 10
-    assert [bucket.first for bucket in view.loss.buckets][0] == 1
+    assert next(bucket.first for bucket in view.loss.buckets) == 1
     assert view.step == view.total_steps == 30
     base, tuned = view.base_eval, view.last_eval
     assert base is not None
