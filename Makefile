@@ -7,6 +7,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Tests run with the library versions of constraints.txt and touch nobody's cache but the demo's.
 PYTEST := $(BIN)/python -m pytest
+# Two processes where nothing loads a model; those that do share one, since importing trl takes long.
+FAST := $(PYTEST) -q -n 2 -m "not model and not long"
 
 .PHONY: demo run setup setup-dev check test test-long bench format clean
 
@@ -27,10 +29,11 @@ check: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(PYTEST) -q -m "not model and not long"
+	$(FAST)
 
 test: setup-dev
-	$(PYTEST) -q -m "not long"
+	$(FAST)
+	$(PYTEST) -q -m "model and not long"
 
 test-long: setup-dev
 	$(PYTEST) -q -m long
