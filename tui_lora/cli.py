@@ -6,6 +6,7 @@ whatever loads a model is a process of its own.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -185,6 +186,10 @@ def main() -> None:
     """Run, and turn what the user can mend into a sentence and an exit code."""
     from tui_lora.core.errors import UserError
 
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        # A terminal that is told ASCII gets ?s for what it cannot write, not a failure.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         code: Any = app(standalone_mode=False)
     except UserError as error:
@@ -198,10 +203,12 @@ def main() -> None:
         sys.exit(130)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read our output is gone, and has what it wanted.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(0)
+    except SystemExit as leaving:
+        # typer's answer to a closed pipe: whoever read our output has what it wanted.
+        if isinstance(leaving.__context__, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            sys.exit(0)
+        raise
     except Exception as error:
         from typer.exceptions import TyperException
 

@@ -36,6 +36,13 @@ def test_plain_prompt_and_completion_become_turns() -> None:
         ({"messages": "hello"}, "messages", "messages", "not a list of turns"),
         ({"messages": [USER]}, "messages", "", "nothing to learn"),
         ({"messages": [ANSWER]}, "messages", "", "no turn before"),
+        (
+            {"messages": [USER, {**ANSWER, "content": "\ud83d"}]},
+            "messages",
+            "messages[1].content",
+            "half a character",
+        ),
+        ({"prompt": "\ude00", "completion": "x"}, "prompt_completion", "prompt", "half a char"),
         ({"messages": ["hi", ANSWER]}, "messages", "messages[0]", "role and content"),
         (
             {"messages": [{"role": "tool", "content": "x"}, ANSWER]},

@@ -37,6 +37,7 @@ BROKEN_BY: dict[rules.Rule, tuple[dict[str, Any], str]] = {
         {"lora.target_modules": ["q_proj", " "]},
         "lora.target_modules",
     ),
+    rules._one_device: ({"hardware.devices": "cuda:0"}, "hardware.devices"),
 }
 
 
@@ -68,3 +69,14 @@ def test_several_rules_are_broken_at_once() -> None:
     spec, problems = check_spec(with_settings(values))
     assert spec is not None
     assert {problem.field for problem in problems} == {"lora.variant", "training.warmup"}
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "3", "GPU-8932f937-d72c", "MIG-GPU-1/2/0"])
+def test_devices_that_cuda_knows(device: str) -> None:
+    assert check_spec(put(LEAST, "hardware.devices", device))[1] == ()
+
+
+@pytest.mark.parametrize("device", ["cuda", "0,1", "GPU", "-1", "CPU"])
+def test_devices_that_would_hide_every_card(device: str) -> None:
+    (problem,) = check_spec(put(LEAST, "hardware.devices", device))[1]
+    assert "names no device" in problem.message

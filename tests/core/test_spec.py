@@ -268,3 +268,9 @@ def test_a_file_name_that_is_no_utf8_is_refused_or_survives_yaml() -> None:
     text = to_yaml(spec)
     text.encode("utf-8")
     assert spec_in(parse_data(text, where="")) == spec
+
+
+def test_target_names_in_one_text_are_a_list() -> None:
+    assert spec_with("lora.target_modules", "q_proj, v_proj") == ("q_proj", "v_proj")
+    assert spec_with("lora.target_modules", "q_proj") == ("q_proj",)
+    assert spec_with("lora.target_modules", "all-linear") == "all-linear"

@@ -95,8 +95,8 @@ def test_the_last_lines_are_whole(file: Path) -> None:
 
 def test_a_line_is_found_backwards(file: Path) -> None:
     add(file, b"a start 1\nb\nc start 2\nd\ne start 3\n")
-    assert last_line_with(file, b"start", after=0, before=1000) == b"e start 3"
-    assert last_line_with(file, b"start", after=0, before=20) == b"c start 2"
+    assert last_line_with(file, b"start", after=0, before=1000) == (24, b"e start 3")
+    assert last_line_with(file, b"start", after=0, before=20) == (12, b"c start 2")
     assert last_line_with(file, b"start", after=10, before=12) is None
 
 

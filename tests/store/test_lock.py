@@ -1,5 +1,6 @@
 """The lock against a real second process: held, asked for, freed by kill -9, not kept by forks."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tui_lora.core.errors import UserError
 from tui_lora.store import lock
 
 HOLD = """
@@ -117,3 +119,12 @@ def test_a_forked_child_does_not_keep_it(path: Path) -> None:
 def test_ending_in_peace_frees_it_too(path: Path, held: subprocess.Popen[str]) -> None:
     held.communicate(timeout=5)
     assert freed(path)
+
+
+def test_a_disk_without_locks_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", refuse)
+    with pytest.raises(UserError, match="does not lock files"):
+        lock.hold(path)

@@ -29,6 +29,7 @@ def data(tmp_path: Path) -> dict[str, Any]:
     (tmp_path / "d.jsonl").write_text(f"{ROW}\n" * 300)
     (tmp_path / "e.jsonl").write_text(f"{ROW}\n")
     model(tmp_path / "m")
+    (tmp_path / "m" / "chat_template.jinja").write_text("{{ messages }}")
     return {
         "model": {"id": str(tmp_path / "m")},
         "dataset": {"path": str(tmp_path / "d.jsonl"), "eval_path": str(tmp_path / "e.jsonl")},
@@ -45,6 +46,11 @@ def test_all_holds(data: dict[str, Any], tmp_path: Path) -> None:
     assert found(data) == {}
     assert found(data, dataset__path="quickstart", dataset__eval_path="quickstart-heldout") == {}
     assert notes(parse_spec(data), tmp_path / "sessions" / "deep") == ()
+
+
+def test_a_model_without_a_chat_template_is_refused(data: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "m" / "chat_template.jinja").unlink()
+    assert "no chat template" in found(data)["model.id"]
 
 
 def test_everything_that_is_wrong_comes_at_once(data: dict[str, Any]) -> None:

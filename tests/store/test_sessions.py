@@ -264,6 +264,33 @@ def test_a_long_log_is_summed_up_from_its_ends(session: SessionPaths) -> None:
     assert sessions.last_attempt(session) == 2
 
 
+def test_the_last_evaluation_of_a_long_log_is_found(session: SessionPaths) -> None:
+    def steps(first: int, last: int) -> list[StepDone]:
+        return [StepDone(step=step, epoch=0.1, loss=2.0) for step in range(first, last)]
+
+    write_events(
+        session,
+        AttemptStarted(attempt=1, pid=1),
+        Evaluated(step=0, loss=9.0, rows=1, seconds=1),
+        *steps(1, 1000),
+        Evaluated(step=999, loss=4.0, rows=1, seconds=1),
+        *steps(1000, 3000),
+    )
+    assert sessions.summarize(session).eval_loss == 4.0
+    write_events(session, AttemptStarted(attempt=2, pid=2, resumed_from=900), *steps(901, 2500))
+    assert sessions.summarize(session).eval_loss == 9.0
+
+
+def test_evaluations_that_a_resumed_run_took_back_do_not_count(session: SessionPaths) -> None:
+    write_events(
+        session,
+        AttemptStarted(attempt=1, pid=1),
+        *(Evaluated(step=step, loss=9.0 - step, rows=1, seconds=1) for step in (0, 2, 4)),
+        AttemptStarted(attempt=2, pid=2, resumed_from=2),
+    )
+    assert [found.loss for found in sessions.evaluations(session)] == [9.0, 7.0]
+
+
 def test_the_latest_attempt_is_found_behind_a_monstrous_line(session: SessionPaths) -> None:
     session.events.write_bytes(b"x" * (9 << 20) + b"\n")
     write_events(session, AttemptStarted(attempt=4, pid=1))

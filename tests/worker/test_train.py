@@ -216,6 +216,23 @@ def test_a_stop_while_loading_ends_the_run_at_once(
     assert sessions.status_of(paths) is Status.STOPPED
 
 
+def test_a_stop_cuts_an_evaluation_short(root: Path, tiny_model: Path, tmp_path: Path) -> None:
+    many = tmp_path / "many.jsonl"
+    row = {"prompt": "What is the rank?", "completion": "Four, and alpha is eight."}
+    many.write_text((json.dumps(row) + "\n") * 20_000)
+    spec = tiny_spec(tiny_model, many, training__max_steps=50, dataset__eval_share=0.5)
+    paths = sessions.create(root, "slow-eval", spec)
+    with workers.running(paths) as worker:
+        wait_for(paths, lambda view: view.phase is not None and view.phase.name == "evaluating")
+        sessions.order_stop(paths)
+        assert workers.finish(worker) == 0
+    view = view_of(paths)
+    assert sessions.status_of(paths) is Status.STOPPED
+    assert view.step <= 1
+    assert view.base_eval is None
+    assert any("cut short" in line.text for line in view.log)
+
+
 def test_early_stopping(root: Path, tiny_model: Path, rows: Path) -> None:
     spec = tiny_spec(
         tiny_model, rows, training__max_steps=300, training__learning_rate=0.5,
@@ -289,3 +306,93 @@ def test_targets_and_loss_on_reach_the_libraries(root: Path, tiny_model: Path, r
     assert view.plan is not None
     # Two layers; q: 64→64, v: 64→32, rank 4.
     assert view.plan.trainable_parameters == 2 * 4 * ((64 + 64) + (64 + 32))
+
+
+def test_a_run_that_died_before_its_last_word_takes_no_step_more(
+    root: Path, tiny_model: Path, rows: Path
+) -> None:
+    paths = sessions.create(root, "nearly", tiny_spec(tiny_model, rows))
+    assert workers.train(paths) == 0
+    before = sessions.read_result(paths)
+    weights = (paths.adapter / "adapter_model.safetensors").read_bytes()
+    paths.result.unlink()
+    assert sessions.status_of(paths) is Status.INTERRUPTED
+    assert workers.train(paths) == 0
+    after = sessions.read_result(paths)
+    assert before is not None
+    assert after is not None
+    same = {"attempt": 2, "seconds": after.seconds, "finished": after.finished}
+    assert after == before.model_copy(update=same)
+    assert (paths.adapter / "adapter_model.safetensors").read_bytes() == weights
+
+
+def test_early_stopping_counts_through_a_resume(root: Path, tiny_model: Path, rows: Path) -> None:
+    spec = tiny_spec(
+        tiny_model, rows, training__max_steps=4000, training__learning_rate=0.9,
+        evaluation__every_steps=20, evaluation__early_stopping=4,
+        evaluation__save_every_steps=1000,
+    )  # fmt: skip
+    paths = sessions.create(root, "patience", spec)
+    with workers.running(paths) as worker:
+        wait_for(paths, lambda view: len(view.evaluations) >= 3)
+        sessions.order_stop(paths)
+        assert workers.finish(worker) == 0
+    stopped = sessions.read_result(paths)
+    assert stopped is not None
+    assert stopped.eval_loss == view_of(paths).evaluations[-1].loss
+    assert workers.train(paths) == 0
+    best, worse = float("inf"), []
+    for found in view_of(paths).evaluations:
+        assert len(worse) < 4
+        if found.loss < best:
+            best, worse = found.loss, []
+        else:
+            worse.append(found.loss)
+    assert len(worse) == 4
+
+
+def test_rows_that_max_length_empties_are_named(
+    root: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "long.jsonl"
+    with file.open("w") as lines:
+        for number in range(20):
+            row = {"prompt": "Why? " * (40 if number % 2 else 1), "completion": "So."}
+            lines.write(json.dumps(row) + "\n")
+    spec = tiny_spec(tiny_model, file, training__max_steps=2, dataset__eval_share=0.0)
+    paths = sessions.create(root, "long", spec)
+    assert workers.train(paths) == 0
+    view = view_of(paths)
+    assert any("left out 10 of 20 rows" in line.text for line in view.log)
+    assert view.plan is not None
+    assert view.plan.train_rows == 10
+
+
+def test_other_rows_than_at_the_start_are_said(
+    root: Path, tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(rows.read_bytes())
+    spec = tiny_spec(tiny_model, file, training__max_steps=2000, evaluation__every_steps=5000)
+    paths = sessions.create(root, "changed", spec)
+    with workers.running(paths) as worker:
+        wait_for(paths, lambda view: view.step >= 1)
+        sessions.order_stop(paths)
+        assert workers.finish(worker) == 0
+    assert "model_revision" in paths.resolved.read_text()
+    stopped = sessions.read_result(paths)
+    assert stopped is not None
+    assert stopped.eval_loss is None
+    file.write_bytes(b"".join(rows.read_bytes().splitlines(keepends=True)[:30]))
+    with workers.running(paths):
+        view = wait_for(paths, lambda view: view.attempt == 2 and view.step > stopped.step)
+    assert any("not those that this run began with" in line.text for line in view.log)
+
+
+def test_a_failure_says_at_which_step(root: Path, tiny_model: Path, rows: Path) -> None:
+    paths = sessions.create(root, "failed", tiny_spec(tiny_model, rows))
+    (paths.checkpoints / "step-000002").write_text("in the way")
+    assert workers.train(paths) == 1
+    result = sessions.read_result(paths)
+    assert result is not None
+    assert (result.step, result.total_steps) == (2, 6)

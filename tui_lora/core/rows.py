@@ -5,6 +5,7 @@ Pure, so that the Data screen and the worker cannot disagree.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
@@ -12,6 +13,7 @@ from tui_lora.core.text import clean
 
 RowFormat = Literal["messages", "prompt_completion"]
 ROLES = ("system", "user", "assistant")
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 class Turn(TypedDict):
@@ -66,15 +68,13 @@ def as_prompt_completion(row: Any, format: RowFormat) -> tuple[list[Turn], list[
             raise BadRow("there is no turn before the assistant's")
         return turns[:-1], turns[-1:]
     prompt, completion = row.get("prompt"), row.get("completion")
-    given = [Turn(role="user", content=prompt)] if isinstance(prompt, str) else None
-    learned = [Turn(role="assistant", content=completion)] if isinstance(completion, str) else None
-    if given is not None and not given[0]["content"].strip():
-        raise BadRow("is empty", "prompt")
-    if learned is not None and not learned[0]["content"].strip():
-        raise BadRow("is empty", "completion")
     return (
-        given if given is not None else _turns(prompt, "prompt"),
-        learned if learned is not None else _turns(completion, "completion"),
+        [Turn(role="user", content=_text(prompt, "prompt"))]
+        if isinstance(prompt, str)
+        else _turns(prompt, "prompt"),
+        [Turn(role="assistant", content=_text(completion, "completion"))]
+        if isinstance(completion, str)
+        else _turns(completion, "completion"),
     )
 
 
@@ -86,12 +86,19 @@ def _turns(value: Any, field: str) -> list[Turn]:
         at = f"{field}[{number}]"
         if not isinstance(item, Mapping):
             raise BadRow("is not an object with role and content", at)
-        role, content = item.get("role"), item.get("content")
+        role = item.get("role")
         if role not in ROLES:
             raise BadRow(f"unknown role {role!r:.30}; known are {', '.join(ROLES)}", f"{at}.role")
-        if not isinstance(content, str):
-            raise BadRow("is not text", f"{at}.content")
-        if not content.strip():
-            raise BadRow("is empty", f"{at}.content")
-        turns.append(Turn(role=role, content=content))
+        turns.append(Turn(role=role, content=_text(item.get("content"), f"{at}.content")))
     return turns
+
+
+def _text(value: Any, field: str) -> str:
+    if not isinstance(value, str):
+        raise BadRow("is not text", field)
+    if not value.strip():
+        raise BadRow("is empty", field)
+    if _HALF_CHARACTER.search(value):
+        # JSON can spell it (an emoji cut in two), UTF-8 and every tokenizer refuse it.
+        raise BadRow("holds half a character (a lone surrogate)", field)
+    return value

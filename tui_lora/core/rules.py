@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from tui_lora.core.errors import Problem
@@ -80,6 +81,17 @@ def _named_targets_are_names(spec: RunSpec) -> Problem | None:
     return None
 
 
+def _one_device(spec: RunSpec) -> Problem | None:
+    # CUDA takes what it does not know for "no card at all", seconds into the run.
+    if re.fullmatch(r"auto|cpu|\d+|(GPU|MIG)-[\w/-]+", spec.hardware.devices):
+        return None
+    return Problem(
+        f"{spec.hardware.devices!r:.60} names no device.",
+        "hardware.devices",
+        mend="Known are auto, cpu, the number of one card (0) or its UUID (GPU-...).",
+    )
+
+
 RULES: tuple[Rule, ...] = (
     _warmup_within_run,
     _whole_warmup_steps,
@@ -88,6 +100,7 @@ RULES: tuple[Rule, ...] = (
     _no_quantized_dtype_mix,
     _eval_file_is_not_the_dataset,
     _named_targets_are_names,
+    _one_device,
 )
 
 

@@ -17,6 +17,8 @@ from tui_lora.core.errors import Problem, SpecError
 from tui_lora.core.section import Section, setting
 from tui_lora.core.spec_problems import in_our_words
 
+_NAMES = re.compile(r"\s*[\w.]+(\s*,\s*[\w.]+)*[\s,]*")
+
 
 class ModelSpec(Section):
     id: str = setting(
@@ -157,10 +159,10 @@ class LoraSpec(Section):
 
     @field_validator("target_modules")
     @classmethod
-    def _one_name_is_a_list(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        # PEFT takes a lone text for a pattern over whole paths, which one name never matches.
-        if isinstance(value, str) and value != "all-linear" and re.fullmatch(r"[\w.]+", value):
-            return (value,)
+    def _text_is_a_list(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        # PEFT takes a lone text for a pattern over whole paths, which a name never matches.
+        if isinstance(value, str) and value != "all-linear" and _NAMES.fullmatch(value):
+            return tuple(re.findall(r"[\w.]+", value))
         return value
 
 

@@ -105,8 +105,8 @@ class _Teller:
         of = f" of {view.total_steps:,}" if view.total_steps else ""
         held_out = view.last_eval.loss if view.last_eval else None
         self._line(
-            f"step {view.step:>{width},}{of}   loss {number(step.loss):>5}   "
-            f"eval {number(held_out):>5}   rate {rate(step.learning_rate)}   "
+            f"step {view.step:>{width},}{of}   loss {number(view.loss.latest):>5}   "
+            f"eval {number(held_out):>5}   rate {rate(view.learning_rate.latest)}   "
             f"{count(step.tokens_per_s)} tok/s   "
             f"{number(step.peak_reserved_gib or step.process_gib)} GiB   "
             f"{duration(step.eta_s)} left"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from tui_lora.core.chat import BASE, Turn
@@ -29,7 +31,7 @@ def chat(
     if not named:
         raise UserError("base alone says nothing: name a session, an adapter or a model with it.")
     base = _base_of(next(iter(named.values())))
-    targets = [named.get(text, base) for text in texts]
+    targets = _told_apart([named.get(text, base) for text in texts], texts)
     opening = [Turn(role="system", content=system)] if system else []
 
     def say_phase(label: str) -> None:
@@ -61,6 +63,18 @@ def chat(
                     conversation, [one], histories[one.name], max_tokens, temperature, as_json
                 )
                 histories[one.name].append(Turn(role="assistant", content=text))
+
+
+def _told_apart(targets: list[ChatTarget], texts: list[str]) -> list[ChatTarget]:
+    """Two folders called adapter are two voices: what shares a name goes by what was typed."""
+    names = Counter(target.name for target in targets if target.adapter is not None)
+    names[BASE] += 1
+    return [
+        replace(target, name=clean(str(Path(text))))
+        if target.adapter is not None and names[target.name] > 1
+        else target
+        for target, text in zip(targets, texts, strict=True)
+    ]
 
 
 def _base_of(other: ChatTarget) -> ChatTarget:

@@ -128,10 +128,12 @@ def stop(root: Path, name: str) -> int:
                 exit_code=1,
             )
         time.sleep(0.1)
-    result = sessions.read_result(paths)
-    said = f"{result.verdict}: {clean(result.message)}" if result else "it ended without a result"
-    to_stdout(f"{name}: {said}")
-    return 0
+    status = sessions.status_of(paths)
+    # Of a worker that died on the way the result is an earlier attempt's.
+    result = None if status is Status.INTERRUPTED else sessions.read_result(paths)
+    said = f": {clean(result.message)}" if result and result.message else ""
+    to_stdout(f"{name}: {status}{said}")
+    return EXIT_CODES.get(status, 0)
 
 
 def checkpoint(root: Path, name: str) -> int:

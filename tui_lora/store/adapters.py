@@ -26,9 +26,10 @@ class ChatTarget:
     session: SessionPaths | None = None
 
     @property
-    def base(self) -> tuple[str, str | None, str]:
+    def base(self) -> tuple[str, str | None, str, str]:
         """What must be equal for two targets to share one loaded base."""
-        return model_place(self.model.id), self.model.revision, self.quantization.scheme
+        place = model_place(self.model.id)
+        return place, self.model.revision, self.model.dtype, self.quantization.scheme
 
 
 def target(root: Path, text: str) -> ChatTarget:

@@ -99,10 +99,18 @@ def damage(folder: Path) -> str | None:
     return None
 
 
-def prune(folder: Path, keep: int) -> list[int]:
-    """Delete all but the newest `keep` checkpoints; returns the steps that went."""
+def prune(folder: Path, keep: int, newest: int) -> list[int]:
+    """Delete all but the `keep` last checkpoints up to step `newest`; returns the steps that went.
+
+    Those beyond it were passed over as damaged when the run resumed from an earlier one: counted
+    in, they would push out the whole ones.
+    """
+    found = checkpoints(folder)
+    kept = [checkpoint for checkpoint in found if checkpoint.step <= newest][-keep:]
     gone = []
-    for checkpoint in checkpoints(folder)[:-keep]:
+    for checkpoint in found:
+        if checkpoint in kept:
+            continue
         shutil.rmtree(checkpoint.folder, ignore_errors=True)
         gone.append(checkpoint.step)
     return gone

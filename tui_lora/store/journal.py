@@ -134,8 +134,10 @@ def last_lines(path: Path, max_bytes: int) -> tuple[list[bytes], int]:
     return lines, start
 
 
-def last_line_with(path: Path, needle: bytes, *, after: int, before: int) -> bytes | None:
-    """The last whole line that holds `needle` and begins between two offsets; None without one.
+def last_line_with(
+    path: Path, needle: bytes, *, after: int, before: int
+) -> tuple[int, bytes] | None:
+    """The last whole line with `needle` between two offsets, and where it begins; None without.
 
     Goes through the file backwards in memory, so that a log of 100,000 events takes milliseconds.
     """
@@ -147,7 +149,7 @@ def last_line_with(path: Path, needle: bytes, *, after: int, before: int) -> byt
             at = data.rfind(needle, after, before)
             if at < 0:
                 return None
-            end = data.find(b"\n", at)
-            return data[data.rfind(b"\n", 0, at) + 1 : end] if end >= 0 else None
+            begin, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
+            return (begin, data[begin:end]) if end >= 0 else None
     except (OSError, ValueError):  # an empty file cannot be mapped
         return None

@@ -13,13 +13,19 @@ from typing import TYPE_CHECKING
 from tui_lora.core.errors import UserError
 from tui_lora.core.text import clean
 from tui_lora.store import lock
-from tui_lora.store.paths import SessionPaths
+from tui_lora.store.paths import SessionPaths, expanded
 
 if TYPE_CHECKING:
     from tui_lora.store.adapters import ChatTarget
 
 Process = subprocess.Popen[bytes]
 """A started process, for those who hold one and must not start any."""
+
+FOLDERS = (
+    "TUI_LORA_CACHE", "TUI_LORA_CONFIG", "TUI_LORA_SESSIONS", "XDG_CACHE_HOME",
+    "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE",
+)  # fmt: skip
+"""Variables that name folders, and may do so as seen from where the viewer was started."""
 
 _STARTED: list[Process] = []
 """Workers that this process started: kept so that the ended ones are reaped."""
@@ -40,9 +46,13 @@ def _environment(devices: str = "auto") -> dict[str, str]:
         env["CUDA_VISIBLE_DEVICES"] = ""
     elif devices != "auto":
         env["CUDA_VISIBLE_DEVICES"] = devices
-    elif "CUDA_VISIBLE_DEVICES" not in env:
+    else:
         # SFTTrainer refuses several visible cards in one process.
-        env["CUDA_VISIBLE_DEVICES"] = "0"
+        env["CUDA_VISIBLE_DEVICES"] = env.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    for name in FOLDERS:
+        if env.get(name):
+            # A train worker runs in its session's folder.
+            env[name] = str(expanded(env[name]).absolute())
     return env
 
 

@@ -12,6 +12,8 @@ import os
 import struct
 from pathlib import Path
 
+from tui_lora.core.errors import UserError
+
 # struct flock on 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid.
 _FLOCK = "hhqqi4x"
 
@@ -27,15 +29,23 @@ class AlreadyHeld(Exception):
 def hold(path: Path) -> int:
     """Take the lock for the life of this process; returns the descriptor, which is never closed.
 
-    Raises AlreadyHeld.
+    Raises AlreadyHeld, and UserError where the disk knows no locks.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except (BlockingIOError, PermissionError):
         pid = _ask(descriptor)
         os.close(descriptor)
         raise AlreadyHeld(pid or 0) from None
+    except OSError as error:
+        os.close(descriptor)
+        raise UserError(
+            f"this disk does not lock files ({error.strerror}), so nothing could tell whether the "
+            "worker lives.",
+            where=str(path),
+            then="Keep sessions on another disk with --sessions FOLDER or $TUI_LORA_SESSIONS.",
+        ) from None
     return descriptor
 
 

@@ -100,14 +100,14 @@ def cache_folder() -> Path:
     """Where converted models are kept; it can be deleted at any time."""
     import platformdirs
 
-    return Path(os.environ.get("TUI_LORA_CACHE") or platformdirs.user_cache_dir("tui_lora"))
+    return expanded(os.environ.get("TUI_LORA_CACHE") or platformdirs.user_cache_dir("tui_lora"))
 
 
 def config_folder() -> Path:
     """Where the user's own themes and preferences live."""
     import platformdirs
 
-    return Path(os.environ.get("TUI_LORA_CONFIG") or platformdirs.user_config_dir("tui_lora"))
+    return expanded(os.environ.get("TUI_LORA_CONFIG") or platformdirs.user_config_dir("tui_lora"))
 
 
 def data_folder() -> Path:
@@ -132,7 +132,7 @@ DEMO_MODEL = "smollm2-135m-instruct"
 def model_place(model_id: str) -> str:
     """What `from_pretrained` is given for a spec's model id: a folder or file, or a Hub id."""
     if model_id == DEMO_MODEL:
-        return str(cache_folder() / "models" / DEMO_MODEL)
+        return str((cache_folder() / "models" / DEMO_MODEL).absolute())
     path = expanded(model_id)
     return str(path.absolute()) if is_there(path) else model_id
 

@@ -27,6 +27,14 @@ def preflight(spec: RunSpec) -> tuple[Problem, ...]:
     try:
         entry = check_model(spec.model.id)
         found.extend(_quantized_twice(spec, entry))
+        if entry.has_chat_template is False:
+            found.append(
+                Problem(
+                    "has no chat template, so questions and answers cannot be told apart.",
+                    "model.id",
+                    mend="Choose the model's instruct or chat variant.",
+                )
+            )
     except UserError as error:
         found.append(_problem(error, "model.id"))
     rows = _check_rows(spec, spec.dataset.path, "dataset.path", found)

@@ -7,12 +7,12 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tui_lora.core.errors import UserError
-from tui_lora.core.events import EVENTS, AttemptStarted, Evaluated, Result
+from tui_lora.core.events import EVENTS, AttemptStarted, Evaluated, Event, Result
 from tui_lora.core.orders import ORDERS, Order, SaveCheckpoint, Stop
 from tui_lora.core.spec import RunSpec
 from tui_lora.core.status import Evidence, Status, derive
@@ -26,7 +26,11 @@ from tui_lora.store.spec_file import read_spec, to_yaml
 
 _HEAD_BYTES = 1 << 16
 _TAIL_BYTES = 1 << 17
-_NEEDED_FROM_BETWEEN = (b'"type":"attempt_started"', b'"type":"run_planned"')
+_NEEDED_FROM_BETWEEN = (
+    b'"type":"attempt_started"',
+    b'"type":"run_planned"',
+    b'"type":"evaluated"',
+)
 
 
 @dataclass(frozen=True)
@@ -190,27 +194,35 @@ def status_of(paths: SessionPaths, view: RunView | None = None) -> Status:
 
 def last_attempt(paths: SessionPaths) -> int:
     """The number of the latest attempt, 0 before the first; reads the whole log."""
-    latest = 0
+    started = (event for event in _events(paths, AttemptStarted))
+    return max((event.attempt for event in started if isinstance(event, AttemptStarted)), default=0)
+
+
+def evaluations(paths: SessionPaths) -> list[Evaluated]:
+    """What was measured on the way to where the latest attempt stands; reads the whole log.
+
+    What an earlier attempt measured beyond the step from which a later one resumed is left out.
+    """
+    found: list[Evaluated] = []
+    for event in _events(paths, AttemptStarted, Evaluated):
+        if isinstance(event, AttemptStarted):
+            back_to = event.resumed_from or 0
+            found = [earlier for earlier in found if (earlier.step or 0) <= back_to]
+        elif isinstance(event, Evaluated):
+            found.append(event)
+    return found
+
+
+def _events(paths: SessionPaths, *kinds: type[Event]) -> Iterator[Event]:
+    """Every event of these kinds; of the other lines none is decoded."""
+    needles = [f'"{kind.type}"'.encode() for kind in kinds]
     tail = Tail(paths.events)
     while lines := tail.read():
         for line in lines:
-            if b'"attempt_started"' in line:
+            if any(needle in line for needle in needles):
                 event = EVENTS.decode(line).message
-                if isinstance(event, AttemptStarted):
-                    latest = max(latest, event.attempt)
-    return latest
-
-
-def base_eval_loss(paths: SessionPaths) -> float | None:
-    """The held-out loss at step 0, where the adapter is still zero; reads until it is found."""
-    tail = Tail(paths.events)
-    while lines := tail.read():
-        for line in lines:
-            if b'"evaluated"' in line:
-                event = EVENTS.decode(line).message
-                if isinstance(event, Evaluated) and event.step == 0:
-                    return event.loss
-    return None
+                if isinstance(event, kinds):
+                    yield event
 
 
 def summarize(paths: SessionPaths) -> Summary:
@@ -293,8 +305,8 @@ def fold(lines: Iterable[bytes], view: RunView) -> RunView:
 def first_and_last(paths: SessionPaths) -> tuple[list[bytes], int]:
     """Enough lines to paint from: all of a short log, else its beginning and its end.
 
-    What began the latest attempt comes along even if it stands between the two: without it a
-    result of an earlier attempt would count.
+    What began the latest attempt comes along even if it stands between the two (without it a
+    result of an earlier attempt would count), and so does the last evaluation.
     Also returns the size of what was skipped between them, in bytes.
     """
     lines, start = last_lines(paths.events, _TAIL_BYTES)
@@ -304,10 +316,11 @@ def first_and_last(paths: SessionPaths) -> tuple[list[bytes], int]:
     first = head.read(min(_HEAD_BYTES, start))
     # Steps at the head would draw a line to the tail's, over a gap of thousands.
     opening = [line for line in first if b'"step_done"' not in line]
-    for kind in _NEEDED_FROM_BETWEEN:
-        found = last_line_with(paths.events, kind, after=head.offset, before=start)
-        if found is not None:
-            opening.append(found)
+    between = (
+        last_line_with(paths.events, kind, after=head.offset, before=start)
+        for kind in _NEEDED_FROM_BETWEEN
+    )
+    opening += [line for _, line in sorted(found for found in between if found is not None)]
     return opening + lines, max(0, start - head.offset)
 
 

@@ -12,7 +12,6 @@ import os
 import queue
 import threading
 import time
-from typing import TYPE_CHECKING
 
 from tui_lora.core.chat import (
     FROM_CHAT,
@@ -30,9 +29,6 @@ from tui_lora.core.spec import ModelSpec, QuantizationSpec
 from tui_lora.core.text import clean, one_line
 from tui_lora.worker.room import Room, out_of_memory
 from tui_lora.worker.stdio import Stdio
-
-if TYPE_CHECKING:
-    pass
 
 
 def main(arguments: list[str]) -> int:

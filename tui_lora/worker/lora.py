@@ -129,7 +129,7 @@ def check_adapter(folder: Path) -> SavedAdapter:
                 raise UserError(
                     f"the adapter holds NaN or infinity (in {name}).",
                     where=str(folder),
-                    then="Lower the learning rate and resume from an earlier checkpoint.",
+                    then="Duplicate the run and lower its learning rate.",
                     exit_code=1,
                 )
     if tensors == 0:

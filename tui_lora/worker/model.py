@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from tui_lora.core.events import Choice
 from tui_lora.core.spec import ModelSpec, QuantizationSpec
 from tui_lora.core.text import clean
 from tui_lora.store.paths import model_place
+from tui_lora.worker.oom import is_out_of_memory
 
 OnPhase = Callable[[str, float | None], None]
 
@@ -167,9 +167,9 @@ def load_model(
         arguments["attn_implementation"] = model.attention
     try:
         base = AutoModelForCausalLM.from_pretrained(place, **arguments)
-    except torch.OutOfMemoryError:
-        raise
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise UserError(
             f"the model {clean(model.id)} cannot be loaded: {_first_line(error)}", where="model.id"
         ) from error
@@ -219,12 +219,3 @@ def _name(dtype: torch.dtype) -> str:
 def _first_line(error: BaseException) -> str:
     text = clean(str(error)).strip() or type(error).__name__
     return text.splitlines()[0][:400]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A small JSON object from disk; empty when it is not there or no object."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}

@@ -32,7 +32,8 @@ class Reporter:
     """Writes events, from `begin` on; safe to call from any thread.
 
     Steps come at most twice a second: one that is held back is written as soon as anything else
-    is, or dropped for the next. A thread of its own keeps the promise of a sign of life.
+    is, or dropped for the next; one with a loss is never dropped for one without. A thread of its
+    own keeps the promise of a sign of life.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,6 +64,8 @@ class Reporter:
         """Report a step, or hold it back when the last one was less than half a second ago."""
         with self._guard:
             now = time.monotonic()
+            if self._held is not None and self._held.loss is not None and event.loss is None:
+                event = self._held
             if always or now - self._last_step >= STEP_EVERY_S:
                 self._held = None
                 self._last_step = now

@@ -18,15 +18,30 @@ def write_resolved(
     choices: list[Choice],
     *,
     versions: dict[str, str],
+    revision: str | None,
     fingerprint: str,
 ) -> None:
-    """Write it whole; raises OSError. `fingerprint`: sha256 of the rows used."""
+    """Write it whole; raises OSError.
+
+    `revision` is the commit of a Hub model, `fingerprint` the sha256 of the rows used.
+    """
     data: dict[str, Any] = {
         "spec": spec.model_dump(mode="json"),
         "chosen": {
             choice.setting: {"value": choice.value, "because": choice.reason} for choice in choices
         },
         "versions": versions,
+        "model_revision": revision,
         "dataset_sha256": fingerprint,
     }
     write_whole(paths.resolved, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+
+
+def earlier_fingerprint(paths: SessionPaths) -> str | None:
+    """The rows that an earlier attempt used; None where there is none or it cannot be read."""
+    try:
+        data = yaml.safe_load(paths.resolved.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return None
+    found = data.get("dataset_sha256") if isinstance(data, dict) else None
+    return found if isinstance(found, str) else None

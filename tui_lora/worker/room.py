@@ -27,6 +27,7 @@ from tui_lora.core.chat import (
 )
 from tui_lora.core.errors import UserError
 from tui_lora.core.text import clean, one_line
+from tui_lora.worker.oom import is_out_of_memory
 from tui_lora.worker.stdio import Stdio
 
 if TYPE_CHECKING:
@@ -343,9 +344,7 @@ def _token_ids(value: Any) -> set[int]:
 
 def out_of_memory(error: BaseException) -> str:
     """What to do about memory that ran out; empty when it was something else."""
-    import torch
-
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error):
+    if is_out_of_memory(error):
         return (
             "memory ran out; ask for fewer tokens, begin a new conversation, load the model with "
             "--quantization nf4, or free memory that others hold"

@@ -32,14 +32,16 @@ from tui_lora.store import lock
 from tui_lora.store.atomic import write_whole
 from tui_lora.store.checkpoints import Checkpoint, newest_whole
 from tui_lora.store.paths import SessionPaths
-from tui_lora.store.sessions import base_eval_loss, last_attempt
+from tui_lora.store.sessions import evaluations, last_attempt
 from tui_lora.store.spec_file import read_spec
 from tui_lora.worker.inbox import Inbox
+from tui_lora.worker.oom import is_out_of_memory
 from tui_lora.worker.reporter import Reporter
 
 if TYPE_CHECKING:
     from tui_lora.core.spec import RunSpec
-    from tui_lora.worker.trainer import Progress
+    from tui_lora.worker.data import Prepared
+    from tui_lora.worker.trainer import Progress, SessionTrainer
 
 EXIT_CODES: dict[str, int] = {"done": 0, "stopped": 0, "failed": 1, "out_of_memory": 3}
 
@@ -84,7 +86,7 @@ def main(folder: str) -> int:
         outcome.message = clean(str(error))
     except Exception as error:  # noqa: BLE001 (whatever ended the run is what the user must read)
         traceback.print_exc()
-        outcome.verdict = "out_of_memory" if _is_out_of_memory(error) else "failed"
+        outcome.verdict = "out_of_memory" if is_out_of_memory(error) else "failed"
         outcome.message = _in_words(error, outcome.verdict)
     for order in (*inbox.take(Stop), *inbox.take(SaveCheckpoint)):
         reached = isinstance(order, Stop)
@@ -109,12 +111,16 @@ class _Outcome:
     """What result.json will say; filled in as the run goes."""
 
     def __init__(self, attempt: int, step: int) -> None:
-        self.attempt, self.step = attempt, step
+        self.attempt, self._begun_at = attempt, step
         self.verdict: Verdict = "failed"
         self.message = ""
         self.total_steps: int | None = None
         self.adapter_bytes: int | None = None
         self.progress: Progress | None = None
+
+    @property
+    def step(self) -> int:
+        return self.progress.step if self.progress else self._begun_at
 
     def write(self, paths: SessionPaths, seconds: float) -> None:
         progress = self.progress
@@ -153,7 +159,7 @@ def _train(
             save_adapter,
         )
         from tui_lora.worker.model import choose_adapter_dtype, context_tokens, load_model
-        from tui_lora.worker.resolved import write_resolved
+        from tui_lora.worker.resolved import earlier_fingerprint, write_resolved
         from tui_lora.worker.trainer import Progress, SessionTrainer
 
     # bitsandbytes warns at every multiplication of an int8 base on the CPU.
@@ -163,6 +169,12 @@ def _train(
     # The data, before the model: what is wrong with it should be known in a second.
     with reporter.phase("data", "reading the dataset"):
         data = prepare(spec.dataset, seed=spec.training.seed, say=reporter.notice)
+    if checkpoint is not None and earlier_fingerprint(paths) not in (None, data.fingerprint):
+        reporter.notice(
+            f"the rows of {spec.dataset.path} are not those that this run began with, so some may "
+            "be trained twice or never, and held-out ones may have been trained",
+            "warning",
+        )
     _stop_here(inbox)
 
     # The base model.
@@ -195,10 +207,10 @@ def _train(
         resumed=checkpoint is not None,
     )
     adapter_dtype, adapter_reason = choose_adapter_dtype(loaded.dtype, loaded.device)
-    progress = Progress(tokens_seen=checkpoint.tokens_seen if checkpoint else 0)
+    progress = Progress()
     if checkpoint is not None:
         # The base was measured before the first step of an earlier attempt.
-        progress.base_eval_loss = base_eval_loss(paths)
+        progress = Progress(checkpoint.step, checkpoint.tokens_seen, evaluations(paths))
     outcome.progress = progress
     with reporter.phase("trainer", "tokenizing and building the adapter"):
         trainer = SessionTrainer(
@@ -216,14 +228,14 @@ def _train(
             progress=progress,
             patience=spec.evaluation.early_stopping,
         )
-    trained_tokens, cut_rows = trainer.count_trained()
-    if trained_tokens == 0:
+    if not len(trainer.train_dataset):
         raise UserError(
             "no token of any row would be trained: every answer lies behind max length.",
             where="training.max_length",
             then="Raise it.",
         )
-    if cut_rows:
+    _tell_left_out(reporter, trainer, data, spec.training.max_length)
+    if cut_rows := trainer.rows_at_max_length():
         reporter.notice(
             f"{cut_rows:,} of {len(trainer.train_dataset):,} rows reach max length "
             f"({spec.training.max_length:,} tokens); what goes beyond is cut",
@@ -240,7 +252,14 @@ def _train(
         Choice(setting="dataset.format", value=data.format, reason=data.reason),
     ]
     reporter.say(ChoicesMade(choices=tuple(decided)))
-    write_resolved(paths, spec, decided, versions=_versions(), fingerprint=data.fingerprint)
+    write_resolved(
+        paths,
+        spec,
+        decided,
+        versions=_versions(),
+        revision=getattr(loaded.model.config, "_commit_hash", None),
+        fingerprint=data.fingerprint,
+    )
     trainable, total = count_parameters(trainer.model)
     planned = trainer.planned_steps()
     outcome.total_steps = planned
@@ -249,7 +268,7 @@ def _train(
             total_steps=planned,
             epochs=trainer.planned_epochs(planned),
             train_rows=len(trainer.train_dataset),
-            eval_rows=len(data.held_out) if data.held_out is not None else 0,
+            eval_rows=len(trainer.eval_dataset) if trainer.eval_dataset is not None else 0,
             rows_per_step=spec.training.micro_batch * spec.training.accumulation,
             trainable_parameters=trainable,
             total_parameters=total,
@@ -260,8 +279,11 @@ def _train(
     _stop_here(inbox)
 
     # Train. Checkpoints, evaluations, steps and orders are the trainer's.
-    trainer.train(resume_from_checkpoint=str(checkpoint.folder) if checkpoint else None)
-    outcome.step = trainer.state.global_step
+    if checkpoint is not None and checkpoint.step >= planned:
+        # Only the adapter is missing; transformers would take one step more.
+        trainer.restore(checkpoint.folder)
+    else:
+        trainer.train(resume_from_checkpoint=str(checkpoint.folder) if checkpoint else None)
 
     # The adapter, read back before anyone says that it was saved.
     with reporter.phase("saving", "saving the adapter"):
@@ -277,6 +299,24 @@ def _train(
         outcome.message = f"at step {outcome.step} of {planned}, {inbox.stop_reason}"
     else:
         outcome.verdict = "done"
+
+
+def _tell_left_out(
+    reporter: Reporter, trainer: SessionTrainer, data: Prepared, max_length: int
+) -> None:
+    """trl drops rows of whose answer nothing is left within max length, and says nothing."""
+    kept = [(trainer.eval_dataset, data.held_out, "held-out rows")]
+    if not trainer.args.packing:
+        kept.append((trainer.train_dataset, data.train, "rows"))
+    for now, before, what in kept:
+        gone = len(before) - len(now) if before is not None else 0
+        if gone:
+            reporter.notice(
+                f"left out {gone:,} of {len(before):,} {what}: their answers lie wholly behind "
+                f"max length ({max_length:,} tokens)"
+                + ("" if len(now) else ", so nothing is measured"),
+                "warning",
+            )
 
 
 def _stop_here(inbox: Inbox) -> None:
@@ -308,17 +348,6 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    import torch
-
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "cublas_status_alloc_failed" in text
-    )
 
 
 def _in_words(error: BaseException, verdict: Verdict) -> str:

@@ -6,13 +6,14 @@ import shutil
 import statistics
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 from trl import SFTTrainer
 
 from tui_lora.core.events import CheckpointSaved, Evaluated, OrderAnswered, StepDone
@@ -27,13 +28,24 @@ GIB = 2**30
 
 @dataclass
 class Progress:
-    """What outlives an attempt and what the last words of one are made from."""
+    """What outlives an attempt and what the last words of one are made from.
 
+    `evaluations` are the held-out losses so far, the base's (at step 0) among them.
+    """
+
+    step: int = 0
     tokens_seen: int = 0
+    evaluations: list[Evaluated] = field(default_factory=list)
     last_loss: float | None = None
-    base_eval_loss: float | None = None
-    eval_loss: float | None = None
-    saved_step: int | None = None
+
+    @property
+    def base_eval_loss(self) -> float | None:
+        return next((found.loss for found in self.evaluations if not found.step), None)
+
+    @property
+    def eval_loss(self) -> float | None:
+        """The latest of a trained adapter."""
+        return next((found.loss for found in reversed(self.evaluations) if found.step), None)
 
 
 class SessionTrainer(SFTTrainer):
@@ -63,6 +75,13 @@ class SessionTrainer(SFTTrainer):
         # What it prints stands in the events already.
         self.remove_callback(PrinterCallback)
         self.add_callback(_Voice(self, patience))
+
+    def restore(self, checkpoint: Path) -> None:
+        """Be as the run was at a checkpoint, without training on: its last step was taken."""
+        self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        self._load_from_checkpoint(str(checkpoint))
+        losses = (entry["loss"] for entry in reversed(self.state.log_history) if "loss" in entry)
+        self.progress.last_loss = next(losses, None)
 
     def compute_loss(
         self,
@@ -100,16 +119,11 @@ class SessionTrainer(SFTTrainer):
         micro_batches = steps * self.args.gradient_accumulation_steps
         return micro_batches / len(self.get_train_dataloader())
 
-    def count_trained(self) -> tuple[int, int]:
-        """Trained tokens over all rows, and rows that reach max length."""
-        trained = cut = 0
-        limit = self.args.max_length
-        for row in self.train_dataset:
-            length = min(len(row["input_ids"]), limit or len(row["input_ids"]))
-            cut += limit is not None and len(row["input_ids"]) >= limit
-            mask = row.get("completion_mask") if self.completion_only_loss else None
-            trained += sum(mask[:length]) if mask is not None else max(0, length - 1)
-        return trained, cut
+    def rows_at_max_length(self) -> int:
+        """Rows that reach max length; packed ones all do, and are not cut by it."""
+        if self.args.packing:
+            return 0
+        return sum(len(ids) >= self.args.max_length for ids in self.train_dataset["input_ids"])
 
     def take_tokens(self) -> int:
         """Tokens of the micro-batches since the last call, without padding."""
@@ -126,22 +140,26 @@ class SessionTrainer(SFTTrainer):
         self._eval_nats = self._eval_tokens = None
         began = time.monotonic()
         step = self.state.global_step
+        metrics: dict[str, float] = {}
         with self.reporter.phase("evaluating", f"measuring the held-out rows at step {step}"):
-            metrics: dict[str, float] = super().evaluate(*arguments, **named)
+            try:
+                metrics = super().evaluate(*arguments, **named)
+            except _CutShort:
+                # Over thousands of rows this takes minutes, and the user wants to stop now.
+                self._eval_nats = self._eval_tokens = None
+                self.control.should_training_stop = self.control.should_save = True
+                self.reporter.notice(f"the evaluation at step {step} was cut short by the stop")
         loss = self.current_eval_loss()
         if loss is not None:
             metrics["eval_loss"] = loss
-            self.progress.eval_loss = loss
-            if step == 0:
-                self.progress.base_eval_loss = loss
-            self.reporter.say(
-                Evaluated(
-                    step=step,
-                    loss=loss,
-                    rows=len(self.eval_dataset),
-                    seconds=time.monotonic() - began,
-                )
+            found = Evaluated(
+                step=step,
+                loss=loss,
+                rows=len(self.eval_dataset),
+                seconds=time.monotonic() - began,
             )
+            self.progress.evaluations.append(found)
+            self.reporter.say(found)
         return metrics
 
     def current_eval_loss(self) -> float | None:
@@ -162,13 +180,12 @@ class SessionTrainer(SFTTrainer):
             scratch / f"checkpoint-{step}", final, step=step, tokens_seen=self.progress.tokens_seen
         )
         shutil.rmtree(scratch, ignore_errors=True)
-        self.progress.saved_step = step
         self.reporter.say(
             CheckpointSaved(
                 step=step, path=final.name, size_bytes=size, seconds=time.monotonic() - began
             )
         )
-        prune(self._checkpoints, self._keep)
+        prune(self._checkpoints, self._keep, step)
         for order in self.inbox.take(SaveCheckpoint):
             self.reporter.say(
                 OrderAnswered(id=order.id, ok=True, message=f"checkpoint saved at step {step}")
@@ -178,6 +195,10 @@ class SessionTrainer(SFTTrainer):
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         # peft loads adapters as float32, and optimizer state follows what it finds.
         set_adapter_dtype(self.model, self._adapter_dtype)
+
+
+class _CutShort(Exception):
+    """A stop was ordered while the held-out rows were being measured."""
 
 
 class _Voice(TrainerCallback):
@@ -195,6 +216,8 @@ class _Voice(TrainerCallback):
         self._recent_s: deque[float] = deque(maxlen=50)
         self._first = True
         self._rows_measured = 0
+        for earlier in trainer.progress.evaluations:
+            self._compare(earlier.loss)
 
     def on_step_begin(
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
@@ -211,6 +234,7 @@ class _Voice(TrainerCallback):
         self._since_report_tokens += tokens
         self._recent_s.append(self._step_s)
         trainer.progress.tokens_seen += tokens
+        trainer.progress.step = state.global_step
         trainer.inbox.read()
         if trainer.inbox.stopping:
             control.should_training_stop = True
@@ -242,6 +266,10 @@ class _Voice(TrainerCallback):
     def on_prediction_step(
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
+        self._trainer.inbox.read()
+        if self._trainer.inbox.stopping:
+            self._rows_measured = 0
+            raise _CutShort
         self._rows_measured += args.per_device_eval_batch_size
         rows = len(self._trainer.eval_dataset)
         self._trainer.reporter.progress("evaluating", min(rows, self._rows_measured), rows, "rows")
@@ -252,18 +280,21 @@ class _Voice(TrainerCallback):
         self._rows_measured = 0
         trainer = self._trainer
         loss = trainer.current_eval_loss()
-        if self._patience is None or loss is None:
+        if loss is None:
             return
-        if self._best is None or loss < self._best:
-            self._best, self._worse = loss, 0
-            return
-        self._worse += 1
-        if self._worse >= self._patience:
+        self._compare(loss)
+        if self._patience is not None and self._worse >= self._patience:
             control.should_training_stop = True
             control.should_save = True
             trainer.reporter.notice(
                 f"early stopping: the eval loss was not better {self._worse} times in a row"
             )
+
+    def _compare(self, loss: float) -> None:
+        if self._best is None or loss < self._best:
+            self._best, self._worse = loss, 0
+        else:
+            self._worse += 1
 
     def _report(
         self,

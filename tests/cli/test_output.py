@@ -1,0 +1,60 @@
+"""What the verbs print goes where it can, into a closed pipe and an ASCII terminal too."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.recorded import done_session
+from tui_lora.core.spec import ModelSpec
+from tui_lora.headless.talk import _told_apart
+from tui_lora.store.adapters import ChatTarget
+
+CLI = [sys.executable, "-m", "tui_lora.cli"]
+
+
+def test_a_reader_that_has_enough_is_no_failure(tmp_path: Path) -> None:
+    done_session(tmp_path, total=4000)
+    watch = subprocess.Popen(
+        [*CLI, "--sessions", str(tmp_path), "watch", "done", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert watch.stdout is not None
+    assert watch.stderr is not None
+    assert watch.stdout.readline().startswith(b"{")
+    watch.stdout.close()
+    assert watch.wait(30) == 0
+    assert watch.stderr.read() == b""
+
+
+def test_a_terminal_that_knows_only_ascii(tmp_path: Path) -> None:
+    done_session(tmp_path, total=10)
+    done = subprocess.run(
+        [*CLI, "--sessions", str(tmp_path), "watch", "done"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"done: done" in done.stdout
+
+
+def test_two_folders_called_adapter_are_two_voices() -> None:
+    def target(name: str, folder: str | None) -> ChatTarget:
+        adapter = Path(folder) if folder else None
+        return ChatTarget(name, ModelSpec(id="m"), adapter=adapter)
+
+    texts = ["a/adapter", "b/adapter/", "base", "run"]
+    targets = [
+        target("adapter", "/x/a/adapter"),
+        target("adapter", "/x/b/adapter"),
+        target("base", None),
+        target("run", "/x/run/adapter"),
+    ]
+    assert [t.name for t in _told_apart(targets, texts)] == [
+        "a/adapter",
+        "b/adapter",
+        "base",
+        "run",
+    ]
