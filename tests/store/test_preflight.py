@@ -109,6 +109,7 @@ def test_the_same_file_by_another_name(data: dict[str, Any], tmp_path: Path) -> 
 
 def test_a_model_is_not_quantized_twice(data: dict[str, Any], tmp_path: Path) -> None:
     model(tmp_path / "q", {"quantization_config": {"quant_method": "gptq"}})
+    (tmp_path / "q" / "chat_template.jinja").write_text("{{ messages }}")
     wrong = found(data, model__id="q", quantization__scheme="nf4")
     assert "already quantized (gptq)" in wrong["quantization.scheme"]
     assert found(data, model__id="q") == {}

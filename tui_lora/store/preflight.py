@@ -27,7 +27,7 @@ def preflight(spec: RunSpec) -> tuple[Problem, ...]:
     try:
         entry = check_model(spec.model.id)
         found.extend(_quantized_twice(spec, entry))
-        if entry.has_chat_template is False:
+        if entry.has_chat_template is False and not entry.incomplete:
             found.append(
                 Problem(
                     "has no chat template, so questions and answers cannot be told apart.",
