@@ -37,7 +37,8 @@ class Write:
 class Terminal:
     """Runs `python -m tui_lora.cli ARGUMENTS` (or a command) in a pty of `columns` x `rows`.
 
-    A thread reads all that comes, so that the app never waits for us.
+    A thread reads all that comes and only notes when, so that the app never waits for us; the
+    screen is drawn from that when somebody looks, since drawing takes longer than reading.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Terminal:
         self.screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
         self.writes: list[Write] = []
-        self._guard = threading.Lock()
+        self._drawn = 0
         self.exit_code: int | None = None
         self.started = time.monotonic()
         env = {
@@ -84,17 +85,27 @@ class Terminal:
 
     def text(self) -> str:
         """The screen as it stands, a line a row."""
-        with self._guard:
-            return "\n".join(line.rstrip() for line in self.screen.display)
+        while self._drawn < len(self.writes):
+            self._draw_next()
+        return self._shown()
 
     def wait_for(self, pattern: str, timeout_s: float = 20.0) -> float:
-        """Wait until the screen matches the regular expression; returns when it did."""
+        """Wait until the screen matches the regular expression.
+
+        Returns when the bytes came that made it match (monotonic seconds).
+        """
         wanted = re.compile(pattern)
         deadline = time.monotonic() + timeout_s
+        if wanted.search(self._shown()):
+            return time.monotonic()
         while True:
-            if wanted.search(self.text()):
-                return self.writes[-1].at if self.writes else time.monotonic()
-            if time.monotonic() > deadline or (self.exit_code is not None and not self._waiting()):
+            if self._drawn < len(self.writes):
+                write = self._draw_next()
+                if wanted.search(self._shown()):
+                    return write.at
+                continue
+            ended = not self._reader.is_alive() and self._drawn == len(self.writes)
+            if time.monotonic() > deadline or ended:
                 raise AssertionError(f"{pattern!r} did not appear:\n{self.text()}")
             time.sleep(0.002)
 
@@ -116,8 +127,7 @@ class Terminal:
         return psutil.Process(self.pid)
 
     def resize(self, columns: int, rows: int) -> None:
-        with self._guard:
-            self.screen.resize(rows, columns)
+        self.screen.resize(rows, columns)
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def hang_up(self) -> None:
@@ -162,8 +172,15 @@ class Terminal:
     ) -> None:
         self.close()
 
-    def _waiting(self) -> bool:
-        return self._reader.is_alive()
+    def _shown(self) -> str:
+        return "\n".join(line.rstrip() for line in self.screen.display)
+
+    def _draw_next(self) -> Write:
+        write = self.writes[self._drawn]
+        self._drawn += 1
+        # pyte knows no private questions, so they are taken out before it reads on.
+        self._stream.feed(re.sub(rb"\x1b\[[?>=][0-9;]*\$?[a-zA-Z]", _known_modes, write.data))
+        return write
 
     def _read(self) -> None:
         while self._master >= 0:
@@ -176,11 +193,7 @@ class Terminal:
                 return
             if not data:
                 return
-            now = time.monotonic()
-            with self._guard:
-                # pyte knows no private questions, so they are taken out before it reads on.
-                self._stream.feed(re.sub(rb"\x1b\[[?>=][0-9;]*\$?[a-zA-Z]", _known_modes, data))
-                self.writes.append(Write(now, data))
+            self.writes.append(Write(time.monotonic(), data))
             if _ASKS_SYNC in data:
                 os.write(self._master, _ANSWERS_SYNC)
 

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.recorded import done_session
 from tui_lora.core.spec import ModelSpec
 from tui_lora.headless.talk import _told_apart
+from tui_lora.headless.verbs import LS_FIXED, _ls_widths
 from tui_lora.store.adapters import ChatTarget
 
 CLI = [sys.executable, "-m", "tui_lora.cli"]
@@ -38,6 +41,25 @@ def test_a_terminal_that_knows_only_ascii(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"done: done" in done.stdout
+
+
+@pytest.mark.parametrize("columns", [66, 80, 100, 130, 200])
+@pytest.mark.parametrize("longest", [7, 20, 64])
+def test_a_line_of_ls_fits_its_terminal(longest: int, columns: int) -> None:
+    name, model = _ls_widths(longest, columns)
+    assert 7 <= name <= longest
+    assert name + LS_FIXED + (2 + model if model else 0) <= columns
+    assert model == 0 or model >= 16
+    assert _ls_widths(longest, 0)[0] == longest
+
+
+def test_ls_in_a_pipe_cuts_no_name(tmp_path: Path) -> None:
+    name = "a-rather-long-name-" + "z" * 41
+    done_session(tmp_path, name, 10)
+    listed = subprocess.run(
+        [*CLI, "--sessions", str(tmp_path), "ls"], capture_output=True, text=True, check=True
+    )
+    assert listed.stdout.splitlines()[1].startswith(f"{name}  done ")
 
 
 def test_two_folders_called_adapter_are_two_voices() -> None:

@@ -106,8 +106,29 @@ async def test_help_is_made_from_the_bindings(root: Path) -> None:
         assert "belongs to no terminal" in shown
         assert "save a checkpoint now" in shown
         assert "choose a screen" in shown
+        assert "^p   find any action; themes" in shown
         await pilot.press("escape")
         assert len(app.screen_stack) == 1
+
+
+async def test_help_begins_with_what_the_screen_is_for(root: Path) -> None:
+    app = TuiLora(root, start="model", live=False)
+    async with app.run_test(size=(100, 60)) as pilot:
+        await pilot.press("question_mark")
+        await pilot.pause()
+        shown = "\n".join(picture(app))
+        order = ["t   type a Hub id", "↑   one row up", "PgUp   a page up", "1   every run"]
+        places = [shown.index(words) for words in order]
+        assert places == sorted(places)
+
+
+@pytest.mark.parametrize("key", ["2", "3", "4"])
+async def test_screens_of_the_draft_do_not_name_a_session(root: Path, key: str) -> None:
+    app = TuiLora(root, session=done_session(root, total=30), live=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(key)
+        await until(pilot, lambda: " draft " in picture(app)[0])
+        assert "done" not in picture(app)[0]
 
 
 async def test_the_palette_finds_themes_and_actions(root: Path) -> None:

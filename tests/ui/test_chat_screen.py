@@ -495,3 +495,18 @@ async def test_the_real_worker_streams_switches_cancels_and_ends(
     assert process.wait(5) == 0
     roles = [line["role"] for line in kept(paths)]
     assert sorted(roles) == ["assistant"] * 4 + ["user"] * 3
+
+
+async def test_a_list_that_fills_while_one_is_elsewhere_has_the_keys(root: Path) -> None:
+    app = TuiLora(root, start="chat", live=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "No session has an adapter yet" in " ".join(shown(app).split()))
+        await pilot.press("1")
+        await until(pilot, lambda: app.current_mode == "sessions")
+        with_adapter(root, "tuned-run")
+        await pilot.press("6")
+        await until(pilot, lambda: "Enter open   p by path" in keys(app))
+        await pilot.press("down")
+        targets = chat(app).query_one(TargetList)
+        assert not targets.typing
+        assert targets.query_one(Input).value == ""

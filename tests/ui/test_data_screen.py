@@ -151,7 +151,7 @@ async def test_a_bad_line_is_named(here: Path, root: Path) -> None:
     with_dataset(app, file)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "rows.jsonl:4  is no JSON" in shown(app))
-        assert "! 2 cannot be used" in shown(app)
+        assert "! 2 cannot be used  e lists them" in shown(app)
         await until(pilot, lambda: "row 1 of 6" in head(app))
         await pilot.press("g")
         await type_text(pilot, app, "4")
@@ -163,6 +163,21 @@ async def test_a_bad_line_is_named(here: Path, root: Path) -> None:
         await pilot.press("e")
         await pilot.pause()
         assert "row 4 of 6" in head(app)
+
+
+@pytest.mark.usefixtures("silent")
+async def test_a_file_without_a_usable_row_is_no_good_news(here: Path, root: Path) -> None:
+    write(here / "rows.jsonl", "{broken", "{broken too")
+    app = TuiLora(root, start="data", live=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await listed(pilot, app)
+        await pilot.press("t")
+        await type_text(pilot, app, str(here / "rows.jsonl"))
+        await until(pilot, lambda: notice(app) == "✗ rows.jsonl has no row that can be used.")
+        # What was said does not stand below the next question.
+        await pilot.press("t")
+        await until(pilot, lambda: not notice(app))
+        await until(pilot, lambda: "Enter take it   Esc close" in keys(app))
 
 
 @pytest.mark.usefixtures("silent")

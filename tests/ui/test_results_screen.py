@@ -177,6 +177,11 @@ async def test_answers_stream_are_kept_and_shown_again(
         await show(pilot, run_of(done))
         await until(pilot, lambda: answers(app) == before)
         assert "answers side by side   held out of quickstart by seed 42" in said(app, "asked")
+        assert "1.  " not in shown(app)
+        # Asked again, they are brought into sight.
+        await pilot.press("a")
+        await until(pilot, lambda: "answers side by side" in picture(app)[2])
+        assert "1.  " in shown(app)
 
 
 async def test_stopped_answers_are_not_kept(root: Path, done: SessionPaths, fake: Path) -> None:

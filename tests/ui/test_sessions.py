@@ -200,3 +200,63 @@ async def test_the_feed_lists_only_while_it_is_shown(several: Path) -> None:
         await until(pilot, lambda: not app.listing)
         await pilot.press("1")
         await until(pilot, lambda: app.listing)
+
+
+async def test_a_hidden_filter_never_takes_the_keys(root: Path) -> None:
+    app = TuiLora(root, live=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await listed(pilot, root)
+        await pilot.press("2", "1")
+        await until(pilot, lambda: app.current_mode == "sessions")
+        assert "open" not in keys(app)
+        await pilot.press("n")
+        await until(pilot, lambda: app.current_mode == "model")
+        await pilot.press("1")
+        make_session(root, "first")
+        await listed(pilot, root)
+        await until(pilot, lambda: "Enter open" in keys(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.current_mode == "train")
+
+
+async def test_a_table_that_comes_back_has_the_keys(root: Path) -> None:
+    app = TuiLora(root, live=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await listed(pilot, root)
+        await until(pilot, lambda: page(app).focused is None)
+        make_session(root, "first")
+        await listed(pilot, root)
+        await until(pilot, lambda: "Enter open" in keys(app))
+
+
+async def test_only_keys_that_work_are_shown_while_typing(several: Path) -> None:
+    app = TuiLora(several, live=False)
+    async with app.run_test(size=(120, 24)) as pilot:
+        await listed(pilot, several)
+        await until(pilot, lambda: "1-7 screens   ? help   q leave" in keys(app))
+        assert "show all" not in keys(app)
+        await pilot.press("slash")
+        await until(pilot, lambda: "^o screens   ^p actions   ^q leave" in keys(app))
+        assert "Enter to the list   Esc show all" in keys(app)
+        assert "filter" not in keys(app)
+        await pilot.press(*"memory", "enter")
+        await until(pilot, lambda: "1-7 screens" in keys(app))
+        assert "Esc show all" in keys(app)
+        await pilot.press("escape")
+        await until(pilot, lambda: "show all" not in keys(app))
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+async def test_a_name_that_is_cut_stands_below_in_full(root: Path, width: int) -> None:
+    name = "a-rather-long-name-" + "z" * 41
+    make_session(root, "short")
+    make_session(root, name)
+    app = TuiLora(root, live=False)
+    async with app.run_test(size=(width, 24)) as pilot:
+        await listed(pilot, root)
+        page(app).query_one(Table).point(name)
+        start = name[:50]
+        await until(pilot, lambda: any(start in row for row in picture(app)))
+        page(app).query_one(Table).point("short")
+        await until(pilot, lambda: not any(start in row for row in picture(app)))
+        assert any(" short " in row for row in picture(app))

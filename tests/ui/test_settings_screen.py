@@ -373,6 +373,34 @@ async def test_a_name_is_proposed_and_checked(root: Path, rows: Path) -> None:
         await pilot.press("enter")
         await pilot.pause()
         assert app.draft.name == "mine"
+        await until(pilot, lambda: "✓ s starts it" in summary(app))
+
+
+async def test_a_name_that_is_taken_is_said_before_the_start(root: Path, rows: Path) -> None:
+    (root / "mine").mkdir()
+    data = {"model": {"id": "/models/tiny"}, "dataset": {"path": str(rows)}}
+    app = open_settings(root, Draft("", data))
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: "✓ s starts it" in summary(app))
+        await give(pilot, "name", "mine")
+        await see(pilot, "Is taken: there is already a session mine.")
+        assert "▲ 1 problem" in summary(app)
+        # As long as a name may be, which a name that is proposed never is.
+        await give(pilot, "name", "x" * 64)
+        await until(pilot, lambda: "✓ s starts it" in summary(app))
+
+
+async def test_only_choices_can_be_turned(root: Path) -> None:
+    app = open_settings(root)
+    async with app.run_test(size=(100, 50)) as pilot:
+        await go_to(pilot, "lora.r")
+        await pilot.press("question_mark")
+        await see(pilot, "ten down")
+        assert "the next choice" not in "\n".join(picture(app))
+        await pilot.press("escape")
+        await go_to(pilot, "lora.variant")
+        await pilot.press("question_mark")
+        await see(pilot, "the next choice")
 
 
 async def test_a_start_is_refused_with_every_problem_at_once(root: Path, tmp_path: Path) -> None:
@@ -570,3 +598,17 @@ def _end(paths: SessionPaths) -> None:
     pid = sessions.read_worker(paths).get("pid")
     if isinstance(pid, int) and sessions.status_of(paths).alive and lives(pid):
         os.kill(pid, signal.SIGKILL)
+
+
+async def test_help_is_found_while_a_value_is_typed(root: Path) -> None:
+    app = open_settings(root)
+    async with app.run_test(size=(100, 50)) as pilot:
+        await go_to(pilot, "lora.r")
+        await pilot.press("enter", "ctrl+p")
+        await pilot.press(*"help")
+        await see(pilot, "what is this, which keys")
+        await pilot.press("enter")
+        await see(pilot, "LoraConfig.r")
+        await pilot.press("escape")
+        await pilot.pause()
+        assert form(app).editing == "lora.r"

@@ -79,6 +79,16 @@ async def test_a_broken_theme_is_a_message(config: Path, root: Path, text: str, 
     assert any(says in problem for problem in read_themes().problems)
 
 
+async def test_several_broken_themes_are_counted(config: Path, root: Path) -> None:
+    (config / "themes").mkdir(parents=True)
+    (config / "themes" / "a.toml").write_text("name = ")
+    (config / "themes" / "b.toml").write_text("name = ")
+    app = TuiLora(root, live=False)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: "2 problems in themes, the first: " in notice(app))
+        assert "a.toml" in notice(app)
+
+
 def test_the_users_own_wins_and_fills_up_from_ours(config: Path) -> None:
     (config / "themes").mkdir(parents=True)
     own = "name = 'paper'\ndark = false\n[colours]\naccent = '#005500'"

@@ -130,7 +130,7 @@ async def test_stop_asks_once_and_gives_an_order(
         answer = OrderAnswered(id=order.id, ok=True, message="stopping after step 251")
         write(running, iter([answer]))
         await show(pilot, run_of(running, Status.RUNNING))
-        assert notice(app) == "✓ stop: stopping after step 251"
+        assert notice(app) == "✓ stopping after step 251"
 
 
 async def test_checkpoint_is_ordered_and_refused_when_nobody_listens(

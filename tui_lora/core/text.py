@@ -76,6 +76,8 @@ def rate(value: float | None) -> str:
         return UNKNOWN
     if value != value or value in (float("inf"), float("-inf")):
         return number(value)
+    if value == 0:
+        return "0"
     mantissa, exponent = f"{value:.2e}".split("e")
     return f"{mantissa}e{int(exponent)}"
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +21,9 @@ from tui_lora.store.paths import SessionPaths
 from tui_lora.store.presets import read_preset
 from tui_lora.store.spec_file import read_data, spec_in
 from tui_lora.store.spec_file import read_spec as read_spec_file
+
+LS_FIXED = 56
+"""Columns of a line of `ls` that are neither the name nor the model."""
 
 EXIT_CODES = {
     Status.DONE: 0,
@@ -97,20 +102,40 @@ def ls(root: Path, *, as_json: bool) -> int:
             f"no sessions in {clean(str(root))} yet. Begin: tui-lora train --preset quickstart"
         )
         return 0
-    width = max(7, *(min(32, len(summary.name)) for summary in found))
+    # In a pipe there is no edge, and a name that is cut is of no use to a program.
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    width, left = _ls_widths(max(7, *(len(summary.name) for summary in found)), columns)
     to_stdout(
         f"{'session':<{width}}  {'status':<13}  {'step':>13}  {'loss':>6}  {'eval':>6}  "
-        f"{'adapter':>8}  model"
+        f"{'adapter':>8}{'  model' if left else ''}"
     )
     for s in found:
         step = UNKNOWN if s.step is None else f"{s.step:,}"
         total = f" of {s.total_steps:,}" if s.total_steps else ""
         to_stdout(
             f"{shorten_middle(s.name, width):<{width}}  {s.status:<13}  {step + total:>13}  "
-            f"{number(s.loss):>6}  {number(s.eval_loss):>6}  {size(s.adapter_bytes):>8}  "
-            f"{s.problem or shorten_middle(s.model or UNKNOWN, 40)}"
+            f"{number(s.loss):>6}  {number(s.eval_loss):>6}  {size(s.adapter_bytes):>8}"
+            f"{_ls_end(s, left)}"
         )
     return 0
+
+
+def _ls_widths(longest: int, columns: int) -> tuple[int, int]:
+    """The columns of the name and of the model, 0 where it has no room; `columns` 0: no edge."""
+    if not columns:
+        return longest, 400
+    room = columns - LS_FIXED
+    if room < 12 + 2 + 16:
+        return max(7, min(longest, room)), 0
+    width = min(longest, 32, room - 2 - 16)
+    return width, room - 2 - width
+
+
+def _ls_end(summary: sessions.Summary, left: int) -> str:
+    """What is wrong with a session, or its model."""
+    if summary.problem:
+        return f"  {summary.problem}"
+    return f"  {shorten_middle(summary.model or UNKNOWN, left)}" if left else ""
 
 
 def stop(root: Path, name: str) -> int:

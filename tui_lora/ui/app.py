@@ -125,8 +125,9 @@ class TuiLora(App[None]):
 
     def _begin(self) -> None:
         """After the first frame: what costs time to import, and what reads disks."""
-        for problem in self.themes.problems:
-            self.say(problem, "warning")
+        if problems := self.themes.problems:
+            count = f"{len(problems)} problems in themes, the first: " if problems[1:] else ""
+            self.say(f"{count}{problems[0]}", "warning")
         if not self._live:
             return
         loop = asyncio.get_running_loop()

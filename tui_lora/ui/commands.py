@@ -24,13 +24,17 @@ def commands(app: TuiLora, screen: Screen[Any]) -> Iterable[SystemCommand]:
         )
     for active in usable(screen):
         binding = active.binding
-        if not binding.description or str(binding.id).startswith(("go.", "table.")):
+        if not binding.description or str(binding.id).startswith(("go.", "table.", "app.help")):
             continue
         yield SystemCommand(
             binding.description.capitalize(),
             f"{binding.tooltip}   {key_name(binding.key)}",
             partial(app.call_later, app.run_action, binding.action, active.node),
         )
+    # Not from the bindings: while one types, ? is text and this the only way to it.
+    yield SystemCommand(
+        "Help", "what is this, which keys   ?", partial(app.call_later, app.action_help)
+    )
     for spec in app.themes.specs.values():
         chosen = "   in use" if spec.name == app.theme else ""
         yield SystemCommand(

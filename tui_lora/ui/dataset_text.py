@@ -68,7 +68,9 @@ def dataset_row(entry: DatasetEntry, *, chosen: bool) -> Row:
 def look_rows(seen: Look, name: str, held_out: str, width: int, *, tall: bool) -> list[Content]:
     """What a look at the file found: format and reason, counts, columns, the first problem."""
     bad = seen.rows - seen.usable_rows
-    usable = dim("all usable") if not bad else ink(f"! {bad:,} cannot be used", TIGHT)
+    usable = dim("all usable")
+    if bad:
+        usable = join(ink(f"! {bad:,} cannot be used", TIGHT), ("  e", STRONG), dim(" lists them"))
     if not seen.usable_rows:
         usable = ink("✗ none can be used", WRONG)
     number = join(dim("" if seen.complete else "the first "), ink(f"{seen.rows:,}"))

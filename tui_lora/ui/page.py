@@ -49,6 +49,10 @@ class Page(Screen[None]):
 
     TITLE_WORD: ClassVar[str] = ""
     HELP: ClassVar[str] = ""
+    OF_DRAFT: ClassVar[bool] = False
+    """Whether it shows the draft, and not the session that was chosen."""
+    # Never a field that is not shown: it would swallow every key.
+    AUTO_FOCUS = "Table, Rows"
     HORIZONTAL_BREAKPOINTS = [(0, "-too-narrow"), (MIN_COLUMNS, "-narrow"), (110, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-too-short"), (MIN_ROWS, "-low"), (22, "-short"), (34, "-tall")]
 
@@ -84,7 +88,10 @@ class Page(Screen[None]):
         # Textual calls the on_mount of every class in turn.
         top = self.query_one(TopLine)
         self.follow("sensors", top.show_sensors)
-        self.follow("session", lambda paths: top.show_name(paths.name if paths else ""))
+        if self.OF_DRAFT:
+            top.show_name("draft")
+        else:
+            self.follow("session", lambda paths: top.show_name(paths.name if paths else ""))
         self.follow("run_now", self._frame_run)
         self.query_one("#too-small", Lines).say(
             ink("The terminal is too small to draw on.", "bold $tight"),
@@ -97,7 +104,7 @@ class Page(Screen[None]):
     def follow(self, name: str, show: Callable[[Any], None]) -> None:
         """Call `show` with the app's value `name` now and whenever it changes.
 
-        Not while the page is hidden: it then catches up when it is shown again.
+        Not while the page is hidden or under a panel: it catches up when it is on top again.
         """
         if all(known != name for known, _ in self._followed):
             self.watch(self.app, name, partial(self._changed, name), init=False)
@@ -154,7 +161,8 @@ class Page(Screen[None]):
         self.say(text, "error")
 
     def _changed(self, name: str) -> None:
-        if self not in self.app.screen_stack:
+        # Under a panel too: each change below one would send the whole terminal again.
+        if not self.is_current:
             self._stale.add(name)
             return
         value = getattr(self.app, name)

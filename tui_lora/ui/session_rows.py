@@ -19,13 +19,13 @@ COLUMNS = (
     Column("session", 0, middle=True),
     Column("status", 15),
     Column("step", 13, numeric=True),
-    Column("loss", 6, numeric=True),
+    Column("loss", 6, numeric=True, from_width=66),
     Column("", 10, from_width=100),
     Column("held-out", 8, numeric=True),
     Column("base", 6, numeric=True, from_width=92),
     Column("VRAM", 8, numeric=True, from_width=128),
     Column("adapter", 8, numeric=True, from_width=128),
-    Column("changed", 8, numeric=True),
+    Column("changed", 8, numeric=True, from_width=92),
 )
 
 

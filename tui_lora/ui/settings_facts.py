@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from textual.message import Message
@@ -15,7 +16,7 @@ from tui_lora.store.atomic import write_whole
 from tui_lora.store.paths import SessionPaths, expanded, is_there
 from tui_lora.store.preflight import anchored
 from tui_lora.ui.forms.ask_line import Refused
-from tui_lora.ui.forms.checked import check_all
+from tui_lora.ui.forms.checked import check_all, is_taken
 from tui_lora.ui.forms.derived import Survey, survey_of, wanted_name
 from tui_lora.ui.messages import Newest
 from tui_lora.ui.state import Draft
@@ -89,7 +90,8 @@ class StartCancelled(Exception):
 
 
 def surveyed(draft: Draft, root: Path) -> Surveyed:
-    return Surveyed(survey_of(draft, lambda wanted: sessions.free_name(root, wanted)))
+    survey = survey_of(draft, lambda wanted: sessions.free_name(root, wanted))
+    return Surveyed(replace(survey, taken=draft.name if is_taken(root, draft.name) else ""))
 
 
 def start(draft: Draft, root: Path, cancel: threading.Event, post: Post) -> None:

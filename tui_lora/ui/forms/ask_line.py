@@ -17,6 +17,7 @@ from textual.widgets import Input, Static
 
 from tui_lora.core.text import one_line
 from tui_lora.ui.ink import ACCENT, WRONG, dim, ink, join
+from tui_lora.ui.page import Page
 from tui_lora.ui.widgets.line import Lines
 
 MOST_NAMES = 5000
@@ -28,6 +29,12 @@ class Refused(Message):
     def __init__(self, why: str) -> None:
         self.why = why
         super().__init__()
+
+
+class AskField(Input):
+    BINDINGS = [
+        Binding("enter", "submit", "take it", id="ask.take", tooltip="take what was typed"),
+    ]
 
 
 class AskLine(Vertical):
@@ -70,7 +77,7 @@ class AskLine(Vertical):
     def compose(self) -> ComposeResult:
         with Horizontal():
             yield Static("", classes="label", markup=False)
-            yield Input(compact=True)
+            yield AskField(compact=True)
         yield Lines()
 
     @property
@@ -94,6 +101,9 @@ class AskLine(Vertical):
         if not self._purpose:
             self._back = self.screen.focused
         self._purpose, self._hint = purpose, hint
+        if isinstance(self.screen, Page):
+            # What was said before would stand below, and seem to answer this.
+            self.screen.hush()
         self.query_one(".label", Static).update(ink(f"{label} ", ACCENT))
         field = self.query_one(Input)
         field.suggester = PathSuggester(completes) if completes else None

@@ -56,8 +56,8 @@ def check_all(draft: Draft, root: Path) -> tuple[RunSpec | None, tuple[Problem, 
     """The same and what the disk says: the model, the rows, the name. Blocks on the disk."""
     checked = check(draft)
     problems = list(checked.problems)
-    if draft.name and not name_problems(draft.name) and (root / draft.name).exists():
-        problems.append(Problem(f"is taken: there is already a session {draft.name}.", "name"))
+    if is_taken(root, draft.name):
+        problems.append(name_taken(draft.name))
     if checked.sound is not None:
         known = {problem.field for problem in problems} | checked.wrong
         if checked.sound.model.id == DEMO_MODEL:
@@ -65,6 +65,15 @@ def check_all(draft: Draft, root: Path) -> tuple[RunSpec | None, tuple[Problem, 
         found = preflight(anchored(checked.sound, Path.cwd()))
         problems += [problem for problem in found if problem.field not in known]
     return (checked.spec if not problems else None), tuple(problems)
+
+
+def is_taken(root: Path, name: str) -> bool:
+    """Whether a session has that name; not asked of a name that cannot be one."""
+    return bool(name) and not name_problems(name) and (root / name).exists()
+
+
+def name_taken(name: str) -> Problem:
+    return Problem(f"is taken: there is already a session {name}.", "name")
 
 
 def name_problems(name: str) -> tuple[Problem, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
@@ -13,7 +13,7 @@ from textual.content import Content
 from tui_lora.core.spec import RunSpec
 from tui_lora.core.text import UNKNOWN
 from tui_lora.ui.drafted import drafted_text
-from tui_lora.ui.forms.checked import NEEDED, Checked
+from tui_lora.ui.forms.checked import NEEDED, Checked, name_taken
 from tui_lora.ui.forms.entry import Note
 from tui_lora.ui.ink import GOOD, TIGHT, WRONG, between, dim, fitting, ink, join
 from tui_lora.ui.state import Draft
@@ -26,13 +26,22 @@ MOST_BYTES = 64 << 20
 class Survey:
     """What the disk says of a draft: usable rows, and a name that no session has yet.
 
-    `key` is what it was asked for; figures are None where they are not known cheaply.
+    `key` is what it was asked for; figures are None where they are not known cheaply. `taken` is
+    the draft's own name when a session has it.
     """
 
     key: tuple[str, ...]
     rows: int | None = None
     held_out: int | None = None
     name: str = ""
+    taken: str = ""
+
+
+def with_taken(checked: Checked, draft: Draft, survey: Survey) -> Checked:
+    """The same, and that the draft's name is taken where it is."""
+    if not draft.name or draft.name != survey.taken:
+        return checked
+    return replace(checked, problems=(*checked.problems, name_taken(draft.name)))
 
 
 def split(spec: RunSpec, survey: Survey) -> tuple[int | None, int | None]:

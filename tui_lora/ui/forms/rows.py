@@ -123,6 +123,11 @@ class Rows(ScrollView, can_focus=True):
         elif spot.y + spot.height > top + room:
             self.scroll_to(y=spot.y + spot.height - room, animate=False, immediate=True)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "turn":
+            return bool(self.entries) and self.entries[self.cursor].chosen
+        return True
+
     def action_move(self, rows: int) -> None:
         self.point(self.cursor + rows)
 

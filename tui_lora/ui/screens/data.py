@@ -56,6 +56,7 @@ class DatasetTable(Table):
 
 class DataScreen(Page):
     TITLE_WORD = "Data"
+    OF_DRAFT = True
     CSS_PATH = "data.tcss"
     HELP = (
         "What the run learns from: one JSONL or JSON file, a row of messages (role and content) "
@@ -266,6 +267,9 @@ class DataScreen(Page):
         self._seen = fact.seen
         if fact.problem:
             self.query_one("#look", Lines).say(ink(f"✗ {fact.problem}", WRONG))
+        elif fact.seen is not None and fact.seen.complete and not fact.seen.usable_rows:
+            # In the place of what was said when it was chosen.
+            self.say(f"{file_name(fact.path)} has no row that can be used.", "error")
         self._show_look()
         self.refresh_bindings()
 

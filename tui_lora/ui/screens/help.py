@@ -47,10 +47,22 @@ class HelpScreen(ModalScreen[None]):
 
 
 def keys_of(screen: Screen[Any]) -> list[tuple[str, str]]:
-    """Every key that does something on `screen` now, with its tooltip; the screen's own first."""
+    """Every key that does something on `screen` now, with its tooltip.
+
+    First those that the bottom line names, then the screen's others, then what moves and scrolls.
+    """
     own: list[tuple[str, str]] = []
+    more: list[tuple[str, str]] = []
+    moving: list[tuple[str, str]] = []
     everywhere: list[tuple[str, str]] = []
     for active in usable(screen):
         row = (key_name(active.binding.key), active.binding.tooltip)
-        (everywhere if active.node is screen.app else own).append(row)
-    return own + everywhere
+        if active.node is screen.app:
+            everywhere.append(row)
+        elif active.binding.show:
+            own.append(row)
+        else:
+            (more if active.node is screen else moving).append(row)
+    if screen.app.ENABLE_COMMAND_PALETTE:
+        everywhere.append((key_name(screen.app.COMMAND_PALETTE_BINDING), "find any action; themes"))
+    return own + more + moving + everywhere

@@ -28,6 +28,7 @@ from tui_lora.ui.model_text import COLUMNS, detail_rows, short_name, table_row, 
 from tui_lora.ui.page import Page
 from tui_lora.ui.state import Draft
 from tui_lora.ui.widgets.empty import Empty
+from tui_lora.ui.widgets.filter import Filter
 from tui_lora.ui.widgets.line import Line, Lines
 from tui_lora.ui.widgets.table import Table
 
@@ -44,6 +45,7 @@ class ModelTable(Table):
 
 class ModelScreen(Page):
     TITLE_WORD = "Model"
+    OF_DRAFT = True
     CSS_PATH = "model.tcss"
     HELP = (
         "The models on this machine: the Hugging Face cache, what tui-lora converted, and the "
@@ -62,9 +64,7 @@ class ModelScreen(Page):
         Binding(
             "x", "forget", "forget folder", id="model.forget", tooltip="look in its folder no more"
         ),
-        Binding(
-            "escape", "unfilter", "show all", False, id="model.unfilter", tooltip="show all again"
-        ),
+        Binding("escape", "unfilter", "show all", id="model.unfilter", tooltip="show all again"),
     ]
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class ModelScreen(Page):
 
     def compose_body(self) -> ComposeResult:
         yield Line(id="state")
-        yield Input(placeholder="name, kind, architecture or dtype", id="filter", compact=True)
+        yield Filter("name, kind, architecture or dtype")
         yield ModelTable(*COLUMNS, id="table")
         yield Empty(id="empty")
         yield Lines(id="detail")
@@ -162,6 +162,8 @@ class ModelScreen(Page):
             return self.is_attached and bool(self._folder_of(self._pointed()))
         if action == "filter":
             return not isinstance(self.focused, Input)
+        if action == "unfilter":
+            return self.has_class("-filter")
         return True
 
     # What the user does.
@@ -206,11 +208,13 @@ class ModelScreen(Page):
     def action_filter(self) -> None:
         self.add_class("-filter")
         self.query_one("#filter", Input).focus()
+        self.refresh_bindings()
 
     def action_unfilter(self) -> None:
         self.remove_class("-filter")
         self.query_one("#filter", Input).value = ""
         self.query_one(Table).focus()
+        self.refresh_bindings()
 
     @on(Input.Changed, "#filter")
     def _filter_changed(self) -> None:

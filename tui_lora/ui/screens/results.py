@@ -213,6 +213,7 @@ class ResultsScreen(TalkingPage):
         self._mount(self._asking)
         self.show_link()
         self.refresh_bindings()
+        self.call_after_refresh(self._bring_answers)
 
     def _mount(self, side: SideBySide) -> None:
         answers = self.query_one("#answers")
@@ -223,6 +224,11 @@ class ResultsScreen(TalkingPage):
                 for number, exchange in enumerate(side.exchanges, start=1)
             )
         )
+
+    def _bring_answers(self) -> None:
+        """They stand below the figures, out of sight on a short terminal."""
+        asked = self.query_one("#asked")
+        self.query_one("#results").scroll_to_widget(asked, top=True, animate=False)
 
     @on(AnswerCame)
     def _came(self, fact: AnswerCame) -> None:

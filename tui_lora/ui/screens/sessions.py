@@ -18,7 +18,8 @@ from tui_lora.ui.page import Page
 from tui_lora.ui.screens.question import Question
 from tui_lora.ui.session_rows import COLUMNS, haystack, row_of
 from tui_lora.ui.widgets.empty import Empty
-from tui_lora.ui.widgets.line import Line
+from tui_lora.ui.widgets.filter import Filter
+from tui_lora.ui.widgets.line import Block
 from tui_lora.ui.widgets.table import Table
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ class SessionsScreen(Page):
             "escape",
             "unfilter",
             "show all",
-            False,
             id="sessions.unfilter",
             tooltip="show all again",
         ),
@@ -60,14 +60,17 @@ class SessionsScreen(Page):
         self._wanted: str | None = None
 
     def compose_body(self) -> ComposeResult:
-        yield Input(placeholder="name, model, dataset or status", id="filter", compact=True)
+        yield Filter("name, model, dataset or status")
         yield Table(*COLUMNS, id="table")
         yield Empty(id="empty")
-        yield Line(id="detail")
+        yield Block(2, id="detail")
 
     def on_mount(self) -> None:
         self.follow("sessions", self._show)
         self.query_one(Table).focus()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show_detail)
 
     def on_screen_resume(self) -> None:
         self.bench.listing = True
@@ -86,6 +89,9 @@ class SessionsScreen(Page):
         self.set_class(sessions is not None and not shown, "-empty")
         if sessions is not None and not shown:
             self._show_empty(filtered=bool(sessions))
+        elif self.focused is None:
+            # A table that was hidden has lost it.
+            self.query_one(Table).focus()
         self._show_detail()
         self.refresh_bindings()
 
@@ -100,22 +106,25 @@ class SessionsScreen(Page):
         self.query_one(Empty).show(about, *keys, ("?", "which keys do what"))
 
     def _show_detail(self) -> None:
-        """Model and dataset of the row under the cursor, or what is wrong with it."""
-        summary = self._pointed()
-        line = self.query_one("#detail", Line)
+        """Model and dataset of the row under the cursor, or what is wrong with it.
+
+        Above that its name, where the table has no room for it.
+        """
+        summary, table = self._pointed(), self.query_one(Table)
+        detail = self.query_one("#detail", Block)
         if summary is None:
-            line.say("")
-        elif summary.problem:
-            line.say(ink(f"✗ run.yaml: {summary.problem}", WRONG))
-        else:
-            line.say(
-                join(
-                    dim("model "),
-                    ink(summary.model or UNKNOWN),
-                    dim("   dataset "),
-                    ink(summary.dataset or UNKNOWN),
-                )
-            )
+            detail.say([])
+            return
+        name = one_line(summary.name)
+        what = join(
+            dim("model "),
+            ink(summary.model or UNKNOWN),
+            dim("   dataset "),
+            ink(summary.dataset or UNKNOWN),
+        )
+        if summary.problem:
+            what = ink(f"✗ run.yaml: {summary.problem}", WRONG)
+        detail.say([ink(name if len(name) > table.room(table.size.width) else ""), what])
 
     def _pointed(self) -> Summary | None:
         return self._shown.get(self.query_one(Table).pointed or "")
@@ -132,8 +141,10 @@ class SessionsScreen(Page):
             return summary is not None and not summary.problem
         if action == "delete":
             return summary is not None and not summary.status.alive
-        if action in ("open", "filter"):
-            return bool(self._shown) or bool(self.bench.sessions)
+        if action == "filter":
+            return bool(self.bench.sessions) and not isinstance(self.focused, Input)
+        if action == "unfilter":
+            return self.has_class("-filter")
         return True
 
     @on(Table.Pointed)
@@ -176,11 +187,13 @@ class SessionsScreen(Page):
     def action_filter(self) -> None:
         self.add_class("-filter")
         self.query_one("#filter", Input).focus()
+        self.refresh_bindings()
 
     def action_unfilter(self) -> None:
         self.remove_class("-filter")
         self.query_one("#filter", Input).value = ""
         self.query_one(Table).focus()
+        self.refresh_bindings()
 
     @on(Input.Changed, "#filter")
     def _filter_changed(self) -> None:

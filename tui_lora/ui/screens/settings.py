@@ -13,7 +13,7 @@ from textual.worker import get_current_worker
 from tui_lora.core import fields
 from tui_lora.core.errors import Problem
 from tui_lora.ui.forms.checked import Checked, check, without
-from tui_lora.ui.forms.derived import Survey, notes, summary, survey_key
+from tui_lora.ui.forms.derived import Survey, notes, summary, survey_key, with_taken
 from tui_lora.ui.forms.editor import Verdict
 from tui_lora.ui.forms.entry import NAME, Entry, entries, help_text, settings, turned
 from tui_lora.ui.forms.form import Form
@@ -46,6 +46,7 @@ ELSEWHERE = {"model.id": "model", "dataset.path": "data"}
 
 class SettingsScreen(Page):
     TITLE_WORD = "Settings"
+    OF_DRAFT = True
     CSS_PATH = "settings.tcss"
     HELP = (
         "Every setting of the run that you are putting together. Arrows move, Enter edits or opens "
@@ -87,11 +88,14 @@ class SettingsScreen(Page):
 
     def _show_draft(self, draft: Draft) -> None:
         self._history.saw(draft)
+        named = self._draft.name if self._draft is not None else ""
         self._draft = draft
-        self._checked = check(draft)
         if survey_key(draft) != self._survey.key:
             self._survey = Survey(survey_key(draft))
             self._ask_disk(draft)
+        elif draft.name != named:
+            self._ask_disk(draft)
+        self._checked = with_taken(check(draft), draft, self._survey)
         self._show_form()
         self.refresh_bindings()
 
@@ -269,7 +273,10 @@ class SettingsScreen(Page):
     def _surveyed(self, fact: Surveyed) -> None:
         if fact.survey.key == self._survey.key and fact.survey != self._survey:
             self._survey = fact.survey
+            if self._draft is not None:
+                self._checked = with_taken(check(self._draft), self._draft, self._survey)
             self._show_form()
+            self.refresh_bindings()
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="survey")
     def _ask_disk(self, draft: Draft) -> None:

@@ -125,7 +125,8 @@ class TrainScreen(Page):
         for id, what in list(self._asked.items()):
             if (answer := view.answers.get(id)) is not None:
                 del self._asked[id]
-                self.say(f"{what}: {answer.message}", "good" if answer.ok else "warning")
+                said = answer.message if answer.ok else f"{what}: {answer.message}"
+                self.say(said, "good" if answer.ok else "warning")
         if self._clock is not None:
             if run.status.alive and view.phase is not None:
                 self._clock.resume()

@@ -8,6 +8,7 @@ from textual import events
 from textual.binding import ActiveBinding, Binding
 from textual.content import Content
 from textual.screen import Screen
+from textual.widgets import Input
 
 from tui_lora.ui.ink import dim, fitting, ink, join
 from tui_lora.ui.keymap import number_keys
@@ -24,6 +25,10 @@ KEY_NAMES = {
     "left": "←",
     "right": "→",
     "tab": "Tab",
+    "home": "Home",
+    "end": "End",
+    "pageup": "PgUp",
+    "pagedown": "PgDn",
 }
 
 
@@ -42,13 +47,17 @@ def usable(screen: Screen[Any]) -> list[ActiveBinding]:
         id = active.binding.id
         if not id or not active.enabled:
             continue
-        if id not in found or len(active.binding.key) < len(found[id].binding.key):
+        known = found.get(id)
+        if known is None or len(key_name(active.binding.key)) < len(key_name(known.binding.key)):
             found[id] = active
     return list(found.values())
 
 
 class KeysLine(Line):
-    """Draws the bindings that are shown and can be used now; asks the screen, keeps no list."""
+    """Draws the bindings that are shown and can be used now; asks the screen, keeps no list.
+
+    Single keys are text while one types, so that the keys of every screen are others then.
+    """
 
     def __init__(self) -> None:
         super().__init__(id="keys")
@@ -74,18 +83,16 @@ class KeysLine(Line):
         width = self.content_size.width
         if width < 10 or not self.is_attached:
             return
-        everywhere = Content("   ").join(
-            [
-                _key(number_keys(), "screens"),
-                _key("?", "help"),
-                _key("q", self._leaving),
-            ]
-        )
+        typing = isinstance(self.screen.focused, Input)
+        help = _key("^p", "actions") if typing else _key("?", "help")
+        screens = _key("^o" if typing else number_keys(), "screens")
+        leave = "^q" if typing else "q"
+        everywhere = Content("   ").join([screens, help, _key(leave, self._leaving)])
         here = [_key(key_name(b.key), b.description) for b in self._shown()]
         room = width - everywhere.cell_length - 3
         wanted = Content("   ").join(here)
         if wanted.cell_length > room:
-            everywhere = Content("   ").join([_key("?", "help"), _key("q", "leave")])
+            everywhere = Content("   ").join([screens if typing else help, _key(leave, "leave")])
             room = width - everywhere.cell_length - 3
         start = fitting(here, room)
         gap = max(0, width - start.cell_length - everywhere.cell_length)

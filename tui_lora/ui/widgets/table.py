@@ -115,6 +115,8 @@ class Table(ScrollView, can_focus=True):
             for index, (old, new) in enumerate(zip(before, self._rows, strict=True)):
                 if not _same(old, new):
                     self._paint(index)
+        if bool(before) != bool(self._rows):
+            self.refresh_bindings()
         if at != self.cursor:
             self.cursor = at
         elif self.pointed != here and self.pointed is not None:
@@ -140,6 +142,9 @@ class Table(ScrollView, can_focus=True):
             self.scroll_to(y=now - room + 1, animate=False)
         if self.pointed is not None:
             self.post_message(self.Pointed(self, self.pointed))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return bool(self._rows) if action == "open" else True
 
     def action_move(self, rows: int) -> None:
         self.cursor += rows
@@ -191,11 +196,16 @@ class Table(ScrollView, can_focus=True):
             for column, cell in zip(self._columns, cells, strict=False)
             if width >= column.from_width
         ]
-        fixed = sum(column.width + 2 for column, _ in shown if column.width)
-        spare = sum(1 for column, _ in shown if not column.width) or 1
-        room = max(6, (width - fixed - 2) // spare - 1)
+        room = self.room(width)
         parts = [_fitted(cell, column, column.width or room) for column, cell in shown]
         return join(" ", Content("  ").join(parts))
+
+    def room(self, width: int) -> int:
+        """The cells of a column that takes what is left over, in a table of `width`."""
+        shown = [column for column in self._columns if width >= column.from_width]
+        fixed = sum(column.width + 2 for column in shown if column.width)
+        spare = sum(1 for column in shown if not column.width) or 1
+        return max(6, (width - fixed - 2) // spare - 1)
 
     def _paint(self, index: int) -> None:
         y = index - self.scroll_offset.y + self.HEADER_ROWS

@@ -117,6 +117,9 @@ class TargetList(Vertical):
                 table.point(key)
                 break
         self.set_class(not rows, "-empty")
+        if rows and self.display and self.screen.focused is None:
+            # A table that was hidden has lost it.
+            self.take_focus()
         self._show_where()
 
     def show_empty(self, about: str, *keys: tuple[str, str]) -> None:
