@@ -13,7 +13,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -95,26 +95,16 @@ class Terminal:
         Returns when the bytes came that made it match (monotonic seconds).
         """
         wanted = re.compile(pattern)
-        deadline = time.monotonic() + timeout_s
-        if wanted.search(self._shown()):
-            return time.monotonic()
-        while True:
-            if self._drawn < len(self.writes):
-                write = self._draw_next()
-                if wanted.search(self._shown()):
-                    return write.at
-                continue
-            ended = not self._reader.is_alive() and self._drawn == len(self.writes)
-            if time.monotonic() > deadline or ended:
-                raise AssertionError(f"{pattern!r} did not appear:\n{self.text()}")
-            time.sleep(0.002)
+        return self._wait(
+            lambda: bool(wanted.search(self._shown())), f"{pattern!r} did not appear", timeout_s
+        )
 
-    def wait_gone(self, pattern: str, timeout_s: float = 20.0) -> None:
+    def wait_gone(self, pattern: str, timeout_s: float = 20.0) -> float:
+        """Wait until the screen no longer matches; returns when the bytes came that did it."""
         wanted = re.compile(pattern)
-        deadline = time.monotonic() + timeout_s
-        while wanted.search(self.text()):
-            assert time.monotonic() < deadline, f"{pattern!r} stayed:\n{self.text()}"
-            time.sleep(0.002)
+        return self._wait(
+            lambda: not wanted.search(self._shown()), f"{pattern!r} stayed", timeout_s
+        )
 
     def bytes_between(self, start: float, end: float) -> int:
         return sum(len(write.data) for write in list(self.writes) if start <= write.at < end)
@@ -171,6 +161,21 @@ class Terminal:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _wait(self, reached: Callable[[], bool], otherwise: str, timeout_s: float) -> float:
+        if reached():
+            return time.monotonic()
+        deadline = time.monotonic() + timeout_s
+        while True:
+            if self._drawn < len(self.writes):
+                write = self._draw_next()
+                if reached():
+                    return write.at
+                continue
+            ended = not self._reader.is_alive() and self._drawn == len(self.writes)
+            if time.monotonic() > deadline or ended:
+                raise AssertionError(f"{otherwise}:\n{self.text()}")
+            time.sleep(0.002)
 
     def _shown(self) -> str:
         return "\n".join(line.rstrip() for line in self.screen.display)

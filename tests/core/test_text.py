@@ -98,7 +98,7 @@ def test_numbers_are_right_to_half_a_percent(value: float) -> None:
     ("value", "shown"),
     [
         (None, "—"),
-        (0, "0.00e0"),
+        (0, "0"),
         (2e-4, "2.00e-4"),
         (1.0, "1.00e0"),
         (float("nan"), "NaN"),

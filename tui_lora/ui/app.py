@@ -6,6 +6,7 @@ What is known lies in the vars below, each set in one place; screens `follow` th
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Iterable
@@ -44,6 +45,11 @@ if TYPE_CHECKING:
     from tui_lora.core.sensors import SensorReading
     from tui_lora.store.sessions import Summary
     from tui_lora.ui.feed import Feed
+
+
+SETTLED_S = 3.0
+"""By then all that lives as long as the app was imported and built. Left out of the collector's
+walks from there on, which took 55 ms each and held up whatever key came then."""
 
 
 class TuiLora(App[None]):
@@ -138,6 +144,7 @@ class TuiLora(App[None]):
         self._feed.follow(self.session)
         self._feed.list_sessions(self.listing)
         self._feed.start()
+        self.set_timer(SETTLED_S, gc.freeze)
 
     def on_unmount(self) -> None:
         if self._feed is not None:
