@@ -64,7 +64,7 @@ def state_row(run: RunNow, width: int, now: float) -> Content:
         so_far = f"{step:,}".rjust(len(f"{total:,}"))
         pieces.append(join(dim("step "), ink(so_far), dim(f"{of}{total:,}")))
     if view.last_step is not None and view.plan is not None and width >= 70:
-        epochs = f" of {view.plan.epochs:.3g}" if width >= 100 else ""
+        epochs = f" of {round(view.plan.epochs, 2):g}" if width >= 100 else ""
         pieces.append(join(dim("epoch "), ink(f"{view.last_step.epoch:.2f}"), dim(epochs)))
     row = Content(GAP).join(pieces)
     if not total:
