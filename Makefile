@@ -40,6 +40,7 @@ test-long: setup-dev
 
 bench: setup
 	$(BIN)/python benchmarks/terminal.py
+	$(BIN)/python benchmarks/data.py
 
 format: setup-dev
 	$(BIN)/ruff format .

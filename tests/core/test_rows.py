@@ -1,116 +1,118 @@
-"""Rows: what is given, what is learned, and why a row cannot be used."""
+"""Rows: turns, texts, tool calls and labels out of what people have; why one cannot be used."""
 
-import contextlib
+import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tui_lora.core.house_style import in_house_style
-from tui_lora.core.rows import BadRow, RowFormat, as_prompt_completion, detect_format
+from tui_lora.core.rows import BadRow, label_of, split_last, text_of, tools_of, turns_of, verdict_of
 
 USER = {"role": "user", "content": "Why?"}
 ANSWER = {"role": "assistant", "content": "Because."}
 SYSTEM = {"role": "system", "content": "Be brief."}
+CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
 
 
-def test_the_last_turn_is_learned_and_all_before_it_given() -> None:
-    row = {"messages": [SYSTEM, USER, ANSWER, USER, ANSWER], "source": "x"}
-    assert as_prompt_completion(row, "messages") == ([SYSTEM, USER, ANSWER, USER], [ANSWER])
+def test_turns_of_openai_and_of_sharegpt_are_the_same() -> None:
+    theirs = [
+        {"from": "system", "value": "Be brief."},
+        {"from": "human", "value": "Why?"},
+        {"from": "gpt", "value": "Because."},
+    ]
+    assert turns_of(theirs, "conversations") == turns_of([SYSTEM, USER, ANSWER], "messages")
 
 
-def test_plain_prompt_and_completion_become_turns() -> None:
-    row = {"prompt": "Why?", "completion": "Because."}
-    assert as_prompt_completion(row, "prompt_completion") == ([USER], [ANSWER])
-    lists = {"prompt": [SYSTEM, USER], "completion": [ANSWER]}
-    assert as_prompt_completion(lists, "prompt_completion") == ([SYSTEM, USER], [ANSWER])
+def test_a_tool_call_keeps_its_arguments_and_may_say_nothing() -> None:
+    asked = {**CALL, "function": {"name": "add", "arguments": json.dumps({"a": 1})}}
+    turns = turns_of(
+        [
+            USER,
+            {"role": "assistant", "content": None, "tool_calls": [asked]},
+            {"role": "tool", "name": "add", "content": "1"},
+            ANSWER,
+        ],
+        "messages",
+    )
+    assert turns[1] == {"role": "assistant", "content": "", "tool_calls": [CALL]}
+    assert turns[2] == {"role": "tool", "content": "1", "name": "add"}
+
+
+def test_sharegpt_writes_a_call_as_a_turn() -> None:
+    called = {"from": "function_call", "value": '{"name": "add", "arguments": {"a": 1}}'}
+    turns = turns_of([{"from": "human", "value": "?"}, called], "conversations")
+    assert turns[1]["tool_calls"] == [CALL]
+
+
+def test_content_in_parts_is_put_together() -> None:
+    parts = [{"type": "text", "text": "Wh"}, {"type": "text", "text": "y?"}]
+    assert turns_of([{"role": "user", "content": parts}], "messages") == [USER]
 
 
 @pytest.mark.parametrize(
-    ("row", "format", "field", "message"),
+    ("turns", "field", "message"),
     [
-        ("text", "messages", "", "not an object"),
-        ({}, "messages", "messages", "not a list of turns"),
-        ({"messages": []}, "messages", "messages", "not a list of turns"),
-        ({"messages": "hello"}, "messages", "messages", "not a list of turns"),
-        ({"messages": [USER]}, "messages", "", "nothing to learn"),
-        ({"messages": [ANSWER]}, "messages", "", "no turn before"),
-        (
-            {"messages": [USER, {**ANSWER, "content": "\ud83d"}]},
-            "messages",
-            "messages[1].content",
-            "half a character",
-        ),
-        ({"prompt": "\ude00", "completion": "x"}, "prompt_completion", "prompt", "half a char"),
-        ({"messages": ["hi", ANSWER]}, "messages", "messages[0]", "role and content"),
-        (
-            {"messages": [{"role": "tool", "content": "x"}, ANSWER]},
-            "messages",
-            "messages[0].role",
-            "'tool'; known are system, user, assistant",
-        ),
-        (
-            {"messages": [{"role": ["user"], "content": "x"}, ANSWER]},
-            "messages",
-            "messages[0].role",
-            "unknown role",
-        ),
-        (
-            {"messages": [USER, {"role": "assistant", "content": 5}]},
-            "messages",
-            "messages[1].content",
-            "not text",
-        ),
-        (
-            {"messages": [USER, {"role": "assistant", "content": " \n"}]},
-            "messages",
-            "messages[1].content",
-            "is empty",
-        ),
-        ({"prompt": "", "completion": "x"}, "prompt_completion", "prompt", "is empty"),
-        ({"prompt": "x", "completion": " "}, "prompt_completion", "completion", "is empty"),
-        ({"prompt": "x"}, "prompt_completion", "completion", "not a list"),
+        (None, "m", "not a list of turns"),
+        ([], "m", "not a list of turns"),
+        ("hello", "m", "not a list of turns"),
+        (["hi", ANSWER], "m[0]", "role and content"),
+        ([{"role": "wizard", "content": "x"}], "m[0].role", "unknown role 'wizard'"),
+        ([{"role": ["user"], "content": "x"}], "m[0].role", "unknown role"),
+        ([USER, {**ANSWER, "content": 5}], "m[1].content", "is a number, not text"),
+        ([USER, {**ANSWER, "content": None}], "m[1].content", "is null"),
+        ([USER, {**ANSWER, "content": " \n"}], "m[1].content", "is empty"),
+        ([USER, {**ANSWER, "content": "\ud83d"}], "m[1].content", "half a character"),
+        ([{"role": "user", "content": [{"type": "image_url"}]}], "m[0].content[0]", "only text"),
+        ([USER, SYSTEM, ANSWER], "m[1].role", "must be the first"),
+        ([USER, USER, ANSWER], "m[1].role", "two user turns in a row"),
+        ([USER, ANSWER, ANSWER], "m[2].role", "two assistant turns in a row"),
+        ([{"role": "tool", "content": "1"}], "m[0].role", "a tool turn without"),
+        ([{**USER, "tool_calls": [CALL]}], "m[0].tool_calls", "are for assistant turns"),
+        ([USER, {**ANSWER, "tool_calls": [{}]}], "m[1].tool_calls[0]", "no function name"),
     ],
 )
-def test_a_row_that_cannot_be_learned_says_why(
-    row: Any, format: RowFormat, field: str, message: str
-) -> None:
+def test_turns_that_cannot_be_say_where(turns: Any, field: str, message: str) -> None:
     with pytest.raises(BadRow) as caught:
-        as_prompt_completion(row, format)
+        turns_of(turns, "m")
     assert caught.value.field == field
     assert message in str(caught.value)
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just("messages"), inner),
-    max_leaves=8,
-)
+def test_the_last_turn_must_be_the_assistants() -> None:
+    assert split_last(turns_of([USER, ANSWER], "m"), "m") == ([USER], [ANSWER])
+    with pytest.raises(BadRow, match="nothing to learn"):
+        split_last(turns_of([USER], "m"), "m")
+    with pytest.raises(BadRow, match="no turn before"):
+        split_last(turns_of([ANSWER], "m"), "m")
 
 
-@given(row=JSON | st.fixed_dictionaries({"messages": JSON, "prompt": JSON, "completion": JSON}))
-def test_any_row_is_learned_or_refused_in_words(row: Any) -> None:
-    for format in ("messages", "prompt_completion"):
-        with contextlib.suppress(BadRow):
-            given_turns, learned = as_prompt_completion(row, format)  # type: ignore[arg-type]
-            assert given_turns
-            assert learned
+def test_tools_are_json_however_they_are_written() -> None:
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    assert tools_of(tools, "tools") == tools_of(json.dumps(tools), "tools") == json.dumps(tools)
+    assert tools_of(None, "tools") is tools_of([], "tools") is None
+    for bad, why in (("{", "no JSON"), ({"a": 1}, "not a list"), (["x"], "not an object")):
+        with pytest.raises(BadRow, match=why):
+            tools_of(bad, "tools")
 
 
-def test_formats_are_found_by_most_rows() -> None:
-    chat, pair = {"messages": []}, {"prompt": "", "completion": ""}
-    assert detect_format([chat, chat, pair])[0] == "messages"
-    assert detect_format([chat, pair, pair])[0] == "prompt_completion"
-    assert detect_format([chat, "torn", 3])[1] == "1 of the first 3 rows have a messages field"
+def test_labels_are_words_numbers_or_yes_and_no() -> None:
+    assert [label_of(v, "l") for v in ("pos ", 3, 2.0, True)] == ["pos", "3", "2", "true"]
+    for bad in (None, "", [1], float("nan")):
+        with pytest.raises(BadRow):
+            label_of(bad, "l")
 
 
-def test_an_unknown_format_names_the_fields_found() -> None:
-    found, why = detect_format([{"text": "x", "la\x1bbel": 1}])
-    assert found is None
-    assert "label, text" in why
-    assert detect_format([])[0] is None
-    assert detect_format(["a", 1])[1] == "no row is an object with named fields"
+def test_an_answer_is_marked_good_or_bad() -> None:
+    assert [verdict_of(v, "l") for v in (True, 1, "true", " Good")] == [True] * 4
+    assert [verdict_of(v, "l") for v in (False, 0, "no", -1)] == [False] * 4
+    with pytest.raises(BadRow, match="neither good nor bad"):
+        verdict_of("perhaps", "l")
+
+
+def test_text_is_text() -> None:
+    assert text_of(" x ", "t") == " x "
+    with pytest.raises(BadRow, match="is an object, not text"):
+        text_of({}, "t")
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,28 @@ BROKEN_BY: dict[rules.Rule, tuple[dict[str, Any], str]] = {
         {"lora.target_modules": ["q_proj", " "]},
         "lora.target_modules",
     ),
+    rules._loss_on_answers_of_sft: (
+        {"task": "dpo", "dataset.loss_on": "all"},
+        "dataset.loss_on",
+    ),
+    rules._text_has_no_answer: (
+        {"dataset.format": "text", "dataset.loss_on": "assistant"},
+        "dataset.loss_on",
+    ),
+    rules._overlap_within_passage: (
+        {"dataset.format": "text", "dataset.overlap": 600},
+        "dataset.overlap",
+    ),
+    rules._pairs_not_packed: ({"task": "dpo", "training.packing": True}, "training.packing"),
+    rules._kto_compares_in_a_batch: (
+        {"task": "kto", "training.micro_batch": 1},
+        "training.micro_batch",
+    ),
+    rules._one_held_out: (
+        {"dataset.eval_path": "e.jsonl", "dataset.eval_split": "test"},
+        "dataset.eval_split",
+    ),
+    rules._weights_are_numbers: ({"dataset.mix": ["a.jsonl*0"]}, "dataset.mix"),
     rules._one_device: ({"hardware.devices": "cuda:0"}, "hardware.devices"),
 }
 

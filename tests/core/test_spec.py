@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tui_lora.core import fields
+from tui_lora.core.columns import PARTS
 from tui_lora.core.errors import SpecError
 from tui_lora.core.spec import RunSpec, check_spec, parse_spec
 from tui_lora.store.spec_file import parse_data, spec_in, to_yaml
@@ -17,11 +18,17 @@ LEAST: dict[str, Any] = {"model": "m", "dataset": "d.jsonl"}
 
 # What a setting may do without naming a library argument: our own code does it.
 OURS = {
+    "task",
     "dataset.path",
     "dataset.format",
+    "dataset.columns",
+    "dataset.system",
+    "dataset.mix",
     "dataset.eval_path",
+    "dataset.eval_split",
     "dataset.eval_share",
     "dataset.max_rows",
+    "dataset.overlap",
     "evaluation.keep",
     "evaluation.early_stopping",
     "hardware.on_oom",
@@ -31,9 +38,10 @@ OURS = {
 def spec_with(path: str, value: Any) -> Any:
     """The value of `path` in a spec where it was set."""
     data = fields.put({"model": {"id": "m"}, "dataset": {"path": "d.jsonl"}}, path, value)
-    spec = RunSpec.model_validate(data)  # types only, no rules across settings
-    section, name = path.split(".")
-    return getattr(getattr(spec, section), name)
+    spec: Any = RunSpec.model_validate(data)  # types only, no rules across settings
+    for name in path.split("."):
+        spec = getattr(spec, name)
+    return spec
 
 
 def problems_of(data: dict[str, Any]) -> dict[str, str]:
@@ -81,6 +89,11 @@ def test_the_spec_is_frozen() -> None:
         ("dataset.path", ""),
         ("model.id", 7),
         ("quantization.scheme", "int4"),
+        ("dataset.columns", "question"),
+        ("dataset.columns", {"promt": "question"}),
+        ("dataset.columns", {"prompt": 3}),
+        ("dataset.columns", {"prompt": "{question"}),
+        ("dataset.mix", [3]),
     ],
 )
 def test_a_bad_value_is_refused_and_its_field_named(path: str, value: Any) -> None:
@@ -189,6 +202,14 @@ def values_of(one: fields.Setting) -> st.SearchStrategy[Any]:
             min_size=1,
             max_size=4,
         ).map(tuple),
+        "columns": st.dictionaries(
+            st.sampled_from(PARTS),
+            st.one_of(
+                st.sampled_from(["{a}\n{b}", "Q: {a}, and {b}", "{{literally}} {a}"]),
+                st.text("abc _.012", min_size=1, max_size=8).map(str.strip).filter(bool),
+            ),
+            max_size=4,
+        ),
         "text": text.filter(lambda t: t.lower() not in ("none", "null", "~")),
     }
     values = kinds[one.kind]
@@ -228,6 +249,17 @@ def test_defaults_can_be_shown_and_typed_again() -> None:
         ("quantization.double_quant", "false", False),
         ("lora.target_modules", "[q_proj, 'v_proj']", ("q_proj", "v_proj")),
         ("hardware.devices", "0", "0"),
+        ("task", "dpo", "dpo"),
+        (
+            "dataset.columns",
+            "prompt={question}\\n{context}, as asked, completion = answer",
+            {"prompt": "{question}\n{context}, as asked", "completion": "answer"},
+        ),
+        ("dataset.columns", "", {}),
+        ("dataset.columns", "question", "question"),
+        ("dataset.mix", "more.jsonl*0.5, other/*.md", ("more.jsonl*0.5", "other/*.md")),
+        ("dataset.mix", "", ()),
+        ("lora.target_modules", "", ""),
     ],
 )
 def test_typed_text_becomes_a_value(path: str, text: str, value: Any) -> None:
@@ -240,6 +272,16 @@ def test_get_and_put_leave_the_rest_alone() -> None:
     assert data == {"lora": {"r": 4}, "other": 1}
     assert fields.get(data, "lora.r") == 4
     assert fields.get(data, "training.seed") == 42
+    assert fields.get(data, "task") == "sft"
+    assert fields.put(data, "task", "kto")["task"] == "kto"
+
+
+def test_the_short_form_of_a_section_is_changed_as_what_it_stands_for() -> None:
+    assert fields.get(LEAST, "dataset.path") == "d.jsonl"
+    assert fields.put(LEAST, "dataset.max_rows", 5) == {
+        "model": "m",
+        "dataset": {"path": "d.jsonl", "max_rows": 5},
+    }
 
 
 # -- YAML --------------------------------------------------------------------------------------

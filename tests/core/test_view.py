@@ -237,3 +237,46 @@ def test_perplexity() -> None:
     assert perplexity(0.0) == 1.0
     assert perplexity(1e6) == math.inf
     assert math.isnan(perplexity(math.nan) or 0.0)
+
+
+def measured(step: int, **metrics: float) -> Evaluated:
+    return Evaluated(step=step, loss=1.0, rows=4, seconds=1, metrics=metrics)
+
+
+def test_figures_of_a_task_are_curves_of_their_own_and_rewound_with_the_run() -> None:
+    view = folded(
+        [PLAN.model_copy(update={"task": "dpo"}), measured(0, margin=0.0, preferred=0.0)],
+        [
+            StepDone(step=step, epoch=0.1, loss=0.6, metrics={"margin": 0.1 * step, "kl": 1.0})
+            for step in range(1, 9)
+        ],
+        [measured(4, margin=0.4, preferred=0.5), measured(8, margin=0.8, preferred=1.0)],
+    )
+    assert view.task == "dpo"
+    assert [bucket.first for bucket in view.eval_metrics["margin"].buckets] == [0, 4, 8]
+    assert view.step_metrics["margin"].latest == 0.8
+    assert (view.base_metrics, view.metrics) == (
+        {"margin": 0.0, "preferred": 0.0},
+        {"margin": 0.8, "preferred": 1.0},
+    )
+    assert view.log[-1].text == "eval at 8: 1.00 (was 1.00), margin 0.800, preferred 1.00"
+    before = view.snapshot()
+    view.apply(AttemptStarted(attempt=2, pid=1, resumed_from=4))
+    assert view.metrics == {"margin": 0.4, "preferred": 0.5}
+    assert view.step_metrics["kl"].latest_step == 4
+    assert view.eval_metrics["margin"].latest_step == 4
+    assert before.step_metrics["kl"].latest_step == 8
+
+
+def test_only_figures_with_a_name_here_are_kept_and_labels_are_clean() -> None:
+    view = folded(
+        [PLAN.model_copy(update={"task": "classification", "labels": ("a\x1b[31m", "b")})],
+        [measured(0, accuracy=math.nan)],
+        [measured(1, **{f"foreign_{n}": 1.0 for n in range(500)}, accuracy=0.5)],
+    )
+    assert view.labels == ("a[31m", "b")
+    assert list(view.eval_metrics) == ["accuracy"]
+    assert view.metrics == {"accuracy": 0.5}
+    assert view.eval_metrics["accuracy"].not_finite == 1
+    assert RunView().metrics == RunView().base_metrics == {}
+    assert (RunView().task, RunView().labels) == (None, ())

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import gzip
 from pathlib import Path
 
 import pytest
 
 from tests.models import write_model
 from tui_lora.core.errors import UserError
-from tui_lora.store import row_file
-from tui_lora.store.dataset import rows_in
 from tui_lora.store.dataset_list import list_datasets
 from tui_lora.store.model_list import forget, list_models, remember
 from tui_lora.store.paths import DEMO_MODEL
 from tui_lora.store.preferences import read_preferences
-from tui_lora.store.row_file import RowFile
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +20,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, folder in (("CONFIG", "config"), ("CACHE", "cache")):
         monkeypatch.setenv(f"TUI_LORA_{name}", str(tmp_path / folder))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "tables"))
     return tmp_path
 
 
@@ -80,16 +78,23 @@ def test_datasets_near(machine: Path) -> None:
         "c.json": "\ufeff [1]",
         "d.json": '{"data": [1]}',
         "package.json": '{"name": "x"}',
+        "dataset_info.json": "[1]",
         "empty.jsonl": "",
         "notes.txt": "x",
+        "table.tsv": "a\tb",
+        "z.parquet": "x",
         "below/e.jsonl": "{}",
+        "below/one.md": "x",
         "below/below/f.jsonl": "{}",
+        "manual/1.md": "one",
+        "manual/2.md": "two",
         ".hidden/g.jsonl": "{}",
         "run/events.jsonl": "{}",
         "run/run.yaml": "",
     }.items():
         (here / path).parent.mkdir(parents=True, exist_ok=True)
         (here / path).write_text(text)
+    (here / "g.csv.gz").write_bytes(gzip.compress(b"a,b"))
     found = list_datasets(machine / "sessions", here, str(here / "gone.jsonl"))
     assert [(entry.source, Path(entry.path).name) for entry in found] == [
         ("shipped", "quickstart"),
@@ -97,31 +102,30 @@ def test_datasets_near(machine: Path) -> None:
         ("here", "b.ndjson"),
         ("here", "c.json"),
         ("here", "d.json"),
+        ("here", "g.csv.gz"),
+        ("here", "table.tsv"),
+        ("here", "z.parquet"),
         ("here", "e.jsonl"),
+        ("here", "manual"),
         ("chosen", "gone.jsonl"),
     ]
-    assert [entry.is_there for entry in found] == [True] * 6 + [False]
+    assert [entry.is_there for entry in found] == [True] * 10 + [False]
+    assert [(e.files, e.size_bytes) for e in found if e.path.endswith("manual")] == [(2, 6)]
 
 
-def test_rows_by_number(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = machine / "rows.jsonl"
-    file.write_text("\n\n".join(json.dumps({"n": n}) for n in range(100)))
-    reads = []
-    monkeypatch.setattr(row_file, "rows_in", lambda file: reads.append(1) or rows_in(file))
-    rows = RowFile(file, kept=10)
-
-    def number(at: int) -> object:
-        row = rows.row(at)
-        return row and (row.value["n"], row.line)
-
-    assert [number(at) for at in (0, 40, 35, 39)] == [(0, 1), (40, 81), (35, 71), (39, 79)]
-    assert len(reads) == 1
-    assert rows.rows is None
-    assert number(3) == (3, 7)
-    assert len(reads) == 2
-    assert number(100) is None
-    assert rows.rows == 100
-    assert number(10**9) is None
-    assert number(99) == (99, 199)
-    assert rows.row(50, lambda: False) is None
-    assert number(50) == (50, 101)
+def test_hub_datasets_are_listed_once(machine: Path) -> None:
+    for name in ("org--used", "org--other"):
+        folder = machine / "hub" / f"datasets--{name}" / "snapshots" / "abc"
+        folder.mkdir(parents=True)
+        (folder / "a.parquet").write_text("12345")
+    for number, path in enumerate(("org/used", "org/not-here", "/gone.jsonl")):
+        session = machine / "sessions" / f"s{number}"
+        session.mkdir(parents=True)
+        (session / "run.yaml").write_text(f"model: m\ndataset: {path}\n")
+    found = list_datasets(machine / "sessions", machine / "nowhere", "org/other")
+    assert {(entry.source, entry.path, entry.size_bytes) for entry in found[1:]} == {
+        ("cached", "org/used", 5),
+        ("cached", "org/other", 5),
+        ("used", "org/not-here", None),
+    }
+    assert [entry.revision for entry in found if entry.path == "org/other"] == ["abc"]

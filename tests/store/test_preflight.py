@@ -20,6 +20,7 @@ ROW = json.dumps({"prompt": "q", "completion": "a"})
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUI_LORA_CACHE", str(tmp_path / "our cache"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "tables"))
     monkeypatch.chdir(tmp_path)
 
 
@@ -48,9 +49,17 @@ def test_all_holds(data: dict[str, Any], tmp_path: Path) -> None:
     assert notes(parse_spec(data), tmp_path / "sessions" / "deep") == ()
 
 
-def test_a_model_without_a_chat_template_is_refused(data: dict[str, Any], tmp_path: Path) -> None:
+def test_a_model_without_a_chat_template_gets_one(data: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "m" / "chat_template.jinja").unlink()
-    assert "no chat template" in found(data)["model.id"]
+    assert found(data) == {}
+    (note,) = notes(parse_spec(data), tmp_path)
+    assert (note.field, note.message) == ("model.id", "has no chat template; zephyr is used.")
+    for path, value in {
+        "model.chat_template": "chatml",
+        "task": "classification",
+        "dataset.format": "text",
+    }.items():
+        assert notes(parse_spec(put(data, path, value)), tmp_path) == ()
 
 
 def test_everything_that_is_wrong_comes_at_once(data: dict[str, Any]) -> None:
@@ -66,8 +75,8 @@ def test_everything_that_is_wrong_comes_at_once(data: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ('{"text": "x"}\n', "the rows have the fields text"),
-        ("{\n" * 3, "no row is an object"),
+        ('{"a": "x", "b": "y"}\n', "the rows have the columns a, b"),
+        ("{\n" * 3, "no row is an object with named fields (line 1: is no JSON"),
         (
             '{"messages": []}\n' * 300,
             "none of the first 200 rows of",
@@ -104,7 +113,56 @@ def test_one_row_cannot_be_shared(data: dict[str, Any]) -> None:
 def test_the_same_file_by_another_name(data: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "link.jsonl").symlink_to(tmp_path / "d.jsonl")
     wrong = found(data, dataset__eval_path="link.jsonl")
-    assert "is the dataset itself" in wrong["dataset.eval_path"]
+    assert "is what is trained on" in wrong["dataset.eval_path"]
+
+
+TABLE = "text,label\ngood,1\nbad,0\nfine,1\n"
+
+
+def test_rows_that_teach_another_task(data: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(TABLE)
+    wrong = found(data, dataset__path="t.csv", dataset__eval_path=None)
+    assert list(wrong) == ["task"]
+    assert wrong["task"].endswith("which cannot teach sft; set task to classification.")
+    asked = {"dataset__path": "t.csv", "dataset__eval_path": None, "task": "classification"}
+    assert found(data, **asked) == {}
+
+
+def test_splits_that_are_not_there(data: dict[str, Any], tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        (tmp_path / "d").mkdir(exist_ok=True)
+        (tmp_path / "d" / f"{name}.jsonl").write_text(f"{ROW}\n{ROW}\n")
+    asked: dict[str, Any] = {"dataset__path": "d", "dataset__eval_path": None}
+    assert found(data, **asked, dataset__eval_split="test") == {}
+    wrong = found(data, **asked, dataset__eval_split="dev")
+    assert wrong == {
+        "dataset.eval_split": "dataset.eval_split: d has no split 'dev'; it has train, test."
+    }
+    wrong = found(data, **asked, dataset__split="nope")
+    assert list(wrong) == ["dataset.split"]
+    wrong = found(data, **asked, dataset__eval_split="train")
+    assert "is what is trained on" in wrong["dataset.eval_split"]
+
+
+def test_what_is_mixed_in_has_the_same_shape(data: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"text": "x"}\n')
+    (tmp_path / "same.jsonl").write_text('{"question": "q", "answer": "a"}\n')
+    assert found(data, dataset__mix=["same.jsonl*0.5"]) == {}
+    assert "there is no dataset gone" in found(data, dataset__mix=["gone.jsonl"])["dataset.mix"]
+    wrong = found(data, dataset__mix=["same.jsonl", "t.jsonl*2"])
+    assert "t.jsonl is plain text, which cannot be learned together" in wrong["dataset.mix"]
+    wrong = found(data, dataset__eval_path="t.jsonl")
+    assert "t.jsonl is plain text" in wrong["dataset.eval_path"]
+
+
+def test_parquet_and_the_hub_are_left_to_the_worker(data: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "x.parquet").write_text("x")
+    assert found(data, dataset__path="x.parquet") == {}
+    assert found(data, dataset__path="org/name", dataset__mix=["org/other"]) == {}
+    hub = {"dataset__path": "org/name", "dataset__eval_path": None}
+    wrong = found(data, **hub, dataset__eval_split="train")
+    assert "is what is trained on" in wrong["dataset.eval_split"]
+    assert found(data, **hub, dataset__eval_split="test") == {}
 
 
 def test_a_model_is_not_quantized_twice(data: dict[str, Any], tmp_path: Path) -> None:
@@ -154,6 +212,24 @@ def test_names_and_hub_ids_stay(tmp_path: Path) -> None:
     assert anchored_at(tmp_path, model__id="owner/name").model.id == "owner/name"
     assert anchored_at(tmp_path, model__id="gpt2").model.id == "gpt2"
     assert anchored_at(tmp_path).dataset.eval_path is None
+
+
+def test_mixed_in_and_patterns_belong_to_the_folder_too(tmp_path: Path) -> None:
+    spec = anchored_at(
+        tmp_path,
+        dataset__path="docs/**/*.md",
+        dataset__mix=["more/*.md*0.5", "quickstart", "org/name*2", "rows.csv"],
+    )
+    assert spec.dataset.path == f"{tmp_path}/docs/**/*.md"
+    assert spec.dataset.mix == (
+        f"{tmp_path}/more/*.md*0.5",
+        "quickstart",
+        "org/name*2",
+        f"{tmp_path}/rows.csv",
+    )
+    assert anchored_at(tmp_path, dataset__path="org/name").dataset.path == "org/name"
+    (tmp_path / "org" / "name").mkdir(parents=True)
+    assert anchored_at(tmp_path, dataset__path="org/name").dataset.path == f"{tmp_path}/org/name"
 
 
 def test_what_was_surely_meant_as_a_path_becomes_one(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ import pytest
 from tui_lora.core.errors import UserError
 from tui_lora.core.fields import put
 from tui_lora.core.spec import check_spec
-from tui_lora.store.dataset import SHIPPED
 from tui_lora.store.paths import DEMO_MODEL
 from tui_lora.store.presets import preset_names, read_preset
+from tui_lora.store.sources import SHIPPED
 from tui_lora.store.spec_file import spec_in
 
 
@@ -39,6 +39,6 @@ def test_the_quickstart_needs_nothing_more() -> None:
 def test_an_unknown_preset_names_the_nearest(name: str) -> None:
     with pytest.raises(UserError, match="there is no preset") as caught:
         read_preset(name)
-    assert "Known: lora-16bit" in str(caught.value)
+    assert "lora-16bit, " in str(caught.value).partition("Known: ")[2]
     assert "\x1b" not in str(caught.value)
     assert name != "quikstart" or "Did you mean quickstart?" in str(caught.value)

@@ -5,17 +5,17 @@ import re
 import pytest
 
 from tui_lora.core.house_style import in_house_style
-from tui_lora.core.rows import as_prompt_completion
-from tui_lora.store.dataset import SHIPPED, dataset_file, rows_in
+from tui_lora.core.spec import DatasetSpec
+from tui_lora.store.sources import SHIPPED, open_source, rows_of
 
 
 def pairs(name: str) -> list[tuple[str, str]]:
     found = []
-    for row in rows_in(dataset_file(name)):
+    for row in rows_of(open_source(DatasetSpec(path=name))):
         assert not row.problem
-        given, learned = as_prompt_completion(row.value, "messages")
-        assert [turn["role"] for turn in given] == ["user"]
-        found.append((given[0]["content"], learned[0]["content"]))
+        asked, answered = row.value["messages"]
+        assert (asked["role"], answered["role"]) == ("user", "assistant")
+        found.append((asked["content"], answered["content"]))
     return found
 
 

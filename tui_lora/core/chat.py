@@ -47,6 +47,15 @@ class Ask(ToChat):
     seed: int = 7
 
 
+class Predict(ToChat):
+    """Classify `text` with the classifier `name`."""
+
+    type: ClassVar[str] = "predict"
+    id: str
+    name: str
+    text: str
+
+
 class Cancel(ToChat):
     """Stop the answer that is being written; what was written stays."""
 
@@ -74,9 +83,29 @@ class Ready(FromChat):
 
 
 class AdapterLoaded(FromChat):
+    """`labels` are those of a classifier, which predicts instead of answering."""
+
     type: ClassVar[str] = "adapter_loaded"
     name: str
     path: str
+    seconds: float
+    labels: tuple[str, ...] = ()
+
+
+class Chance(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    label: str
+    probability: float
+
+
+class Predicted(FromChat):
+    """Every label with its probability (softmax), the likeliest first."""
+
+    type: ClassVar[str] = "predicted"
+    id: str
+    name: str
+    chances: tuple[Chance, ...]
+    prompt_tokens: int
     seconds: float
 
 
@@ -115,5 +144,7 @@ class ChatFailed(FromChat):
     fatal: bool = False
 
 
-TO_CHAT: Wire[ToChat] = Wire(LoadAdapter, Ask, Cancel)
-FROM_CHAT: Wire[FromChat] = Wire(Loading, Ready, AdapterLoaded, AnswerGrew, AnswerEnded, ChatFailed)
+TO_CHAT: Wire[ToChat] = Wire(LoadAdapter, Ask, Predict, Cancel)
+FROM_CHAT: Wire[FromChat] = Wire(
+    Loading, Ready, AdapterLoaded, AnswerGrew, AnswerEnded, Predicted, ChatFailed
+)

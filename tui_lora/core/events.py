@@ -80,10 +80,14 @@ class RunPlanned(Event):
     total_parameters: int
     device: str
     log_every_steps: int = 1
+    task: str = "sft"
+    labels: tuple[str, ...] = ()
 
 
 class StepDone(Event):
-    """An optimizer step. Losses are mean cross-entropy a trained token, in nats.
+    """An optimizer step. Losses are mean cross-entropy a trained token, in nats (of preference
+    runs: trl's loss). `metrics` are what the task has beside it, by the names of
+    `core/metrics.py`.
 
     `tokens_per_s` counts the tokens that went through the model, without padding, since the last
     report; `tokens_seen` all of them since step 0 of the first attempt. Memory in GiB: torch's
@@ -104,6 +108,7 @@ class StepDone(Event):
     peak_reserved_gib: float | None = None
     process_gib: float | None = None
     card_used_gib: float | None = None
+    metrics: dict[str, float] = {}
 
 
 class Evaluated(Event):
@@ -113,6 +118,7 @@ class Evaluated(Event):
     loss: float
     rows: int
     seconds: float
+    metrics: dict[str, float] = {}
 
 
 class CheckpointSaved(Event):
@@ -195,5 +201,7 @@ class Result(BaseModel):
     loss: float | None = None
     base_eval_loss: float | None = None
     eval_loss: float | None = None
+    base_metrics: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     adapter_bytes: int | None = None
     finished: float | None = None

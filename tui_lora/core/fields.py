@@ -14,11 +14,13 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from tui_lora.core.spec import RunSpec
+from tui_lora.core.columns import parse_columns, show_columns
+from tui_lora.core.spec import SHORT, RunSpec
 
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
+_LIST = re.compile(r"\[.*\]", re.DOTALL)
 
-Kind = Literal["text", "whole", "number", "yes_no", "choice", "names"]
+Kind = Literal["text", "whole", "number", "yes_no", "choice", "names", "columns"]
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,10 @@ def _limit(value: float) -> str:
 SECTION_TITLES = {
     "model": "Base",
     "quantization": "Quantization",
+    "task": "Task",
     "dataset": "Dataset",
     "lora": "LoRA",
+    "preference": "Preference",
     "training": "Training",
     "evaluation": "Evaluation",
     "hardware": "Hardware",
@@ -99,6 +103,9 @@ def _walk() -> Iterator[Setting]:
     for section, info in RunSpec.model_fields.items():
         model = info.annotation
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            found = _setting(section, info)
+            if len(found.choices) > 1:
+                yield found
             continue
         for name, field in model.model_fields.items():
             found = _setting(f"{section}.{name}", field)
@@ -124,6 +131,8 @@ def _setting(path: str, field: FieldInfo) -> Setting:
         kind = "number"
     elif any(get_origin(o) is tuple for o in options):
         kind = "names"
+    elif any(get_origin(o) is dict for o in options):
+        kind = "columns"
     low: Any = None
     high: Any = None
     above = below = False
@@ -169,6 +178,8 @@ def show(value: Any) -> str:
     if isinstance(value, float):
         short = f"{value:g}"
         return short if float(short) == value else repr(value)
+    if isinstance(value, Mapping):
+        return show_columns(value)
     if isinstance(value, (tuple, list)):
         return ", ".join(str(item) for item in value)
     return str(value)
@@ -182,13 +193,22 @@ def read(path: str, text: str) -> Any:
     found = setting_at(path)
     text = text.strip()
     if text == "" or (found.optional and text.lower() in ("none", "null", "~")):
-        return None if found.optional else ""
+        if found.optional:
+            return None
+        # A list or a mapping that may be empty; anything else must be given.
+        return found.default if found.default in ((), {}) else ""
     if found.kind in ("yes_no", "choice") and text.lower() in ("yes", "no", "true", "false"):
         if "yes" in found.choices or found.kind == "yes_no":
             return text.lower() in ("yes", "true")
         return text
-    if found.kind == "names" and ("," in text or text.startswith("[")):
-        return tuple(name.strip(" '\"") for name in text.strip("[]").split(",") if name.strip())
+    if found.kind == "names" and ("," in text or _LIST.fullmatch(text)):
+        inner = text[1:-1] if _LIST.fullmatch(text) else text
+        return tuple(name.strip(" '\"") for name in inner.split(",") if name.strip())
+    if found.kind == "columns":
+        try:
+            return parse_columns(text)
+        except ValueError:
+            return text
     if found.kind in ("whole", "number"):
         # 1,024 has thousands; 0,05 is a mistake that must not become 5.
         plain = text.replace(",", "") if _THOUSANDS.fullmatch(text) else text
@@ -204,9 +224,11 @@ def read(path: str, text: str) -> Any:
 
 
 def get(data: Mapping[str, Any], path: str) -> Any:
-    """The value at `lora.r` in nested data; the setting's default when it is not there."""
-    section, name = path.split(".")
-    part = data.get(section)
+    """The value at `lora.r` (or `task`) in nested data; the setting's default where it is not."""
+    section, _, name = path.partition(".")
+    part = _opened(section, data.get(section))
+    if not name:
+        return setting_at(path).default if part is None else part
     if isinstance(part, Mapping) and name in part:
         return part[name]
     return setting_at(path).default
@@ -222,8 +244,13 @@ def put(data: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
     if not name:
         changed[section] = value
         return changed
-    part = changed.get(section)
+    part = _opened(section, changed.get(section))
     inner = dict(part) if isinstance(part, Mapping) else {}
     inner[name] = value
     changed[section] = inner
     return changed
+
+
+def _opened(section: str, part: Any) -> Any:
+    """A section's values, also where a text alone stands for its first."""
+    return {SHORT[section]: part} if section in SHORT and isinstance(part, str) else part

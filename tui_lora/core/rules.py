@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from tui_lora.core.columns import parse_mixed
 from tui_lora.core.errors import Problem
 from tui_lora.core.spec import RunSpec
 
@@ -42,7 +43,8 @@ def _dora_on_int8(spec: RunSpec) -> Problem | None:
 
 
 def _early_stopping_needs_evaluation(spec: RunSpec) -> Problem | None:
-    nothing_held_out = spec.dataset.eval_path is None and spec.dataset.eval_share == 0
+    data = spec.dataset
+    nothing_held_out = not (data.eval_path or data.eval_split or data.eval_share)
     if spec.evaluation.early_stopping is not None and nothing_held_out:
         return Problem(
             "needs held-out rows, and there are none.",
@@ -92,6 +94,76 @@ def _one_device(spec: RunSpec) -> Problem | None:
     )
 
 
+def _loss_on_answers_of_sft(spec: RunSpec) -> Problem | None:
+    if spec.task == "sft" or spec.dataset.loss_on == "auto":
+        return None
+    return Problem(
+        f"only means something for sft, and task is {spec.task}.",
+        "dataset.loss_on",
+        mend="Set it to auto.",
+    )
+
+
+def _text_has_no_answer(spec: RunSpec) -> Problem | None:
+    if spec.dataset.format != "text" or spec.dataset.loss_on in ("auto", "all"):
+        return None
+    return Problem(
+        "plain text has no answer of its own, so all of it is learned.",
+        "dataset.loss_on",
+        mend="Set it to auto.",
+    )
+
+
+def _overlap_within_passage(spec: RunSpec) -> Problem | None:
+    if spec.dataset.overlap <= spec.training.max_length // 2 or spec.dataset.format != "text":
+        return None
+    return Problem(
+        f"is more than half of max length ({spec.training.max_length:,}), so passages would hardly "
+        "move on.",
+        "dataset.overlap",
+        mend="Lower it, or raise training.max_length.",
+    )
+
+
+def _pairs_not_packed(spec: RunSpec) -> Problem | None:
+    if spec.task == "sft" or spec.training.packing is not True:
+        return None
+    return Problem(
+        f"only works for sft, and task is {spec.task}.", "training.packing", mend="Set it to auto."
+    )
+
+
+def _kto_compares_in_a_batch(spec: RunSpec) -> Problem | None:
+    # The KL term pairs each prompt with the answer of another row of the micro-batch.
+    if spec.task != "kto" or spec.training.micro_batch >= 2:
+        return None
+    return Problem(
+        "must be 2 or more for kto, which compares the rows of a micro-batch with each other.",
+        "training.micro_batch",
+    )
+
+
+def _one_held_out(spec: RunSpec) -> Problem | None:
+    if spec.dataset.eval_path is None or spec.dataset.eval_split is None:
+        return None
+    return Problem(
+        "and dataset.eval_path both say what is held out.",
+        "dataset.eval_split",
+        mend="Leave one of them empty.",
+    )
+
+
+def _weights_are_numbers(spec: RunSpec) -> Problem | None:
+    for entry in spec.dataset.mix:
+        try:
+            path, _ = parse_mixed(entry)
+        except ValueError as error:
+            return Problem(f"{error}.", "dataset.mix")
+        if not path:
+            return Problem(f"{entry!r:.60} names no dataset.", "dataset.mix")
+    return None
+
+
 RULES: tuple[Rule, ...] = (
     _warmup_within_run,
     _whole_warmup_steps,
@@ -101,6 +173,13 @@ RULES: tuple[Rule, ...] = (
     _eval_file_is_not_the_dataset,
     _named_targets_are_names,
     _one_device,
+    _loss_on_answers_of_sft,
+    _text_has_no_answer,
+    _overlap_within_passage,
+    _pairs_not_packed,
+    _kto_compares_in_a_batch,
+    _one_held_out,
+    _weights_are_numbers,
 )
 
 

@@ -13,9 +13,13 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
+from tui_lora.core.columns import PARTS, check_columns, parse_columns
 from tui_lora.core.errors import Problem, SpecError
 from tui_lora.core.section import Section, setting
 from tui_lora.core.spec_problems import in_our_words
+
+SHORT = {"model": "id", "dataset": "path"}
+"""`model: PATH` and `dataset: PATH` stand for these fields."""
 
 _NAMES = re.compile(r"\s*[\w.]+(\s*,\s*[\w.]+)*[\s,]*")
 
@@ -49,6 +53,15 @@ class ModelSpec(Section):
         "has no sdpa.",
         argument="AutoModelForCausalLM.from_pretrained(attn_implementation)",
     )
+    chat_template: Literal[
+        "auto", "chatml", "llama2", "llama3", "mistral", "gemma", "zephyr", "alpaca", "plain"
+    ] = setting(
+        "auto",
+        "chat template",
+        "How turns are written down for the model. auto: the tokenizer's own, or zephyr where it "
+        "has none. plain: no roles, the prompt and then the answer. It is saved with the adapter.",
+        argument="PreTrainedTokenizer.chat_template",
+    )
 
 
 class QuantizationSpec(Section):
@@ -79,21 +92,77 @@ class DatasetSpec(Section):
     path: str = setting(
         ...,
         "dataset",
-        "A JSONL or JSON file of rows to learn from, or quickstart for the dataset that comes with "
-        "tui-lora.",
+        "What to learn from: a file (JSON, JSONL, CSV, TSV, Parquet, TXT, Markdown, also .gz), a "
+        "folder or a pattern of such (docs/**/*.md), the id of a Hub dataset, or quickstart for "
+        "the one that comes with tui-lora.",
         min_length=1,
     )
-    format: Literal["auto", "messages", "prompt_completion"] = setting(
+    subset: str | None = setting(
+        None,
+        "subset",
+        "Of a Hub dataset that has several: which one (datasets calls it the config name).",
+        argument="load_dataset(name)",
+    )
+    split: str | None = setting(
+        None,
+        "split",
+        "Which split is trained on, of a Hub dataset or of a folder with files such as train.jsonl "
+        "and test.jsonl. Empty: train where there is one, else everything.",
+        argument="load_dataset(split)",
+    )
+    revision: str | None = setting(
+        None,
+        "data revision",
+        "Branch, tag or commit of a Hub dataset; a commit pins the run to exactly these rows.",
+        argument="load_dataset(revision)",
+    )
+    streaming: bool = setting(
+        False,
+        "streaming",
+        "Read a Hub dataset row by row instead of fetching all of it first; use it with max rows.",
+        argument="load_dataset(streaming)",
+    )
+    format: Literal[
         "auto",
-        "format",
-        "What a row looks like: messages (role and content) or prompt and completion. auto: found "
-        "by looking at the rows.",
+        "messages",
+        "sharegpt",
+        "alpaca",
+        "prompt_completion",
+        "pairs",
+        "gsm8k",
+        "guanaco",
+        "text",
+        "preference",
+        "kto",
+        "classification",
+    ] = setting("auto", "format", "What a row looks like. auto: found by looking at the rows.")
+    columns: dict[str, str] = setting(
+        {},
+        "columns",
+        "Which column plays which part, such as prompt=question, completion=answer. A part may be "
+        "a template of your own over columns: prompt={question}\\n{context}. Parts: "
+        f"{', '.join(PARTS)}.",
+    )
+    system: str | None = setting(
+        None, "system prompt", "Put before the turns of every row that has no system turn."
+    )
+    mix: tuple[str, ...] = setting(
+        (),
+        "mixed in",
+        "More datasets to learn from beside it, each a path with a weight if you like: "
+        "extra.jsonl*0.5 takes a random half of its rows, *2 takes each twice.",
     )
     eval_path: str | None = setting(
         None,
         "held-out file",
         "A file of rows that are never trained on; the eval loss is measured on them. Empty: a "
         "share of the dataset is held out.",
+    )
+    eval_split: str | None = setting(
+        None,
+        "held-out split",
+        "The split of the dataset itself that is held out, such as test. Empty: a share of the "
+        "rows.",
     )
     eval_share: float = setting(
         0.1,
@@ -106,13 +175,40 @@ class DatasetSpec(Section):
     max_rows: int | None = setting(
         None, "max rows", "Use only the first so many rows. Empty: all.", unit="rows", ge=1
     )
-    loss_on: Literal["auto", "completion", "all"] = setting(
+    loss_on: Literal["auto", "completion", "assistant", "all"] = setting(
         "auto",
         "loss on",
-        "Which tokens are learned: completion (the last answer only) or all (the prompt too). "
-        "auto: completion.",
-        argument="SFTConfig.completion_only_loss",
+        "Which tokens are learned: completion (the last answer only), assistant (every answer of "
+        "a conversation) or all (the prompt too). auto: completion; of plain text, all.",
+        argument="SFTConfig.completion_only_loss, SFTConfig.assistant_only_loss",
     )
+    overlap: int = setting(
+        64,
+        "overlap",
+        "Plain text longer than max length is cut into passages, by paragraph where possible; so "
+        "many tokens at the end of one begin the next.",
+        unit="tokens",
+        ge=0,
+        le=8192,
+    )
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _columns_from_text(cls, value: Any) -> Any:
+        return {} if value is None else parse_columns(value) if isinstance(value, str) else value
+
+    @field_validator("columns")
+    @classmethod
+    def _known_parts(cls, value: dict[str, str]) -> dict[str, str]:
+        check_columns(value)
+        return value
+
+    @field_validator("mix", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return () if value is None else value
 
 
 class LoraSpec(Section):
@@ -321,6 +417,39 @@ class EvaluationSpec(Section):
     )
 
 
+class PreferenceSpec(Section):
+    beta: float = setting(
+        0.1,
+        "beta",
+        "How far the adapter may leave the base when it learns preferences: larger stays nearer.",
+        argument="DPOConfig.beta, KTOConfig.beta",
+        gt=0,
+        le=10,
+    )
+    loss: Literal["sigmoid", "ipo", "hinge"] = setting(
+        "sigmoid",
+        "DPO loss",
+        "sigmoid is DPO as published; ipo overfits less on few pairs; hinge is SLiC's.",
+        argument="DPOConfig.loss_type",
+    )
+    desirable_weight: float = setting(
+        1.0,
+        "good weight",
+        "KTO: weight of the rows marked good; raise it where they are few.",
+        argument="KTOConfig.desirable_weight",
+        gt=0,
+        le=100,
+    )
+    undesirable_weight: float = setting(
+        1.0,
+        "bad weight",
+        "KTO: weight of the rows marked bad; raise it where they are few.",
+        argument="KTOConfig.undesirable_weight",
+        gt=0,
+        le=100,
+    )
+
+
 class HardwareSpec(Section):
     # `devices: 0` is a number to YAML.
     model_config = ConfigDict(coerce_numbers_to_str=True)
@@ -343,11 +472,16 @@ class RunSpec(Section):
     version: Literal[1] = Field(1, title="version", description="Of this file's form.")
     model: ModelSpec
     quantization: QuantizationSpec = QuantizationSpec()
-    task: Literal["sft"] = Field(
-        "sft", title="task", description="sft: supervised fine-tuning on prompts and answers."
+    task: Literal["sft", "classification", "dpo", "kto"] = setting(
+        "sft",
+        "task",
+        "What is learned: sft (answers, or text to carry on), classification (a label for a "
+        "text), dpo (to prefer chosen answers to rejected ones) or kto (answers marked good or "
+        "bad).",
     )
     dataset: DatasetSpec
     lora: LoraSpec = LoraSpec()
+    preference: PreferenceSpec = PreferenceSpec()
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     hardware: HardwareSpec = HardwareSpec()
@@ -376,9 +510,8 @@ def parse_spec(data: Mapping[str, Any], *, where: str = "") -> RunSpec:
 
 
 def _shorthand(data: Mapping[str, Any]) -> dict[str, Any]:
-    """`model: PATH` and `dataset: PATH` stand for their first field."""
     full = dict(data)
-    for section, field in (("model", "id"), ("dataset", "path")):
+    for section, field in SHORT.items():
         if isinstance(full.get(section), str):
             full[section] = {field: full[section]}
     return full

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tui_lora.core.chat import AnswerEnded, Turn
+from tui_lora.core.chat import AnswerEnded, Chance, Predicted, Turn
 
 Ending = Literal["", "end", "length", "cancel", "failed"]
 
@@ -14,7 +14,8 @@ Ending = Literal["", "end", "length", "cancel", "failed"]
 class Answer:
     """What `voice` (the name on the wire) answers; `ended_by` is empty while it is written.
 
-    `tokens_per_s` counts from the asking to the end, prompt included.
+    `tokens_per_s` counts from the asking to the end, prompt included. A classifier's answer is
+    its likeliest label, with every label's chance in `chances`; its tokens are those it read.
     """
 
     id: str
@@ -25,6 +26,7 @@ class Answer:
     ended_by: Ending = ""
     seconds: float | None = None
     problem: str = ""
+    chances: tuple[Chance, ...] = ()
 
     @property
     def running(self) -> bool:
@@ -34,9 +36,14 @@ class Answer:
     def tokens_per_s(self) -> float | None:
         return self.tokens / self.seconds if self.seconds and self.tokens else None
 
-    def end(self, ended: AnswerEnded) -> None:
-        self.text, self.tokens = ended.text, ended.tokens
-        self.seconds, self.ended_by = ended.seconds, ended.ended_by
+    def end(self, ended: AnswerEnded | Predicted) -> None:
+        self.seconds = ended.seconds
+        if isinstance(ended, Predicted):
+            self.chances, self.ended_by = ended.chances, "end"
+            self.text = ended.chances[0].label if ended.chances else ""
+            self.tokens = ended.prompt_tokens
+        else:
+            self.text, self.tokens, self.ended_by = ended.text, ended.tokens, ended.ended_by
 
     def fail(self, problem: str) -> None:
         """It ends here; what was written stays."""

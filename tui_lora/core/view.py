@@ -25,6 +25,7 @@ from tui_lora.core.events import (
     StepDone,
     Verdict,
 )
+from tui_lora.core.metrics import BY_NAME
 from tui_lora.core.series import Series
 from tui_lora.core.text import clean, duration, number, size
 
@@ -58,7 +59,9 @@ class Phase:
 class RunView:
     """The state of a run as its events tell it; `apply` them in order.
 
-    One thread folds; it hands others a `snapshot`.
+    `step_metrics` and `eval_metrics` are the task's own curves by the names of `core/metrics.py`:
+    of the micro-batches of a step, and of the held-out rows. Of a curve's `best` little can be
+    said there: it is the lowest value. One thread folds; it hands others a `snapshot`.
     """
 
     attempt: int | None = None
@@ -100,6 +103,8 @@ class RunView:
     learning_rate: Series = field(default_factory=Series)
     grad_norm: Series = field(default_factory=Series)
     tokens_per_s: Series = field(default_factory=Series)
+    step_metrics: dict[str, Series] = field(default_factory=dict)
+    eval_metrics: dict[str, Series] = field(default_factory=dict)
 
     def apply(self, event: Event) -> None:
         """Fold one event in."""
@@ -127,7 +132,8 @@ class RunView:
                     for c in event.choices
                 )
             case RunPlanned():
-                self.plan = event
+                labels = tuple(clean(label) for label in event.labels)
+                self.plan = event.model_copy(update={"labels": labels})
             case Evaluated():
                 self._evaluated(event)
             case CheckpointSaved():
@@ -170,11 +176,32 @@ class RunView:
             learning_rate=self.learning_rate.copy(),
             grad_norm=self.grad_norm.copy(),
             tokens_per_s=self.tokens_per_s.copy(),
+            step_metrics={name: series.copy() for name, series in self.step_metrics.items()},
+            eval_metrics={name: series.copy() for name, series in self.eval_metrics.items()},
         )
 
     @property
     def total_steps(self) -> int | None:
         return self.plan.total_steps if self.plan else None
+
+    @property
+    def task(self) -> str | None:
+        return self.plan.task if self.plan else None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Those of a classifier, in the order of its outputs."""
+        return self.plan.labels if self.plan else ()
+
+    @property
+    def base_metrics(self) -> dict[str, float]:
+        """What the base was measured at beside its loss, by the names of `core/metrics.py`."""
+        return _known(self.base_eval.metrics) if self.base_eval else {}
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The same of the adapter, as it was measured last."""
+        return _known(self.tuned_eval.metrics) if self.tuned_eval else {}
 
     @property
     def tuned_eval(self) -> Evaluated | None:
@@ -208,6 +235,7 @@ class RunView:
         ):
             if value is not None:
                 series.add(step, value)
+        _add(self.step_metrics, step, event.metrics)
         if event.loss is not None and not math.isfinite(event.loss):
             self._say(event, "error", f"the loss at step {step} is {number(event.loss)}")
         self.peak_reserved_gib = _higher(self.peak_reserved_gib, event.peak_reserved_gib)
@@ -229,6 +257,8 @@ class RunView:
             self.learning_rate,
             self.grad_norm,
             self.tokens_per_s,
+            *self.step_metrics.values(),
+            *self.eval_metrics.values(),
         ):
             series.rewind(back_to)
         self.step = min(self.step, back_to)
@@ -260,14 +290,29 @@ class RunView:
         if (event.step or 0) == 0:
             self.base_eval = event
         self.eval_loss.add(event.step or 0, event.loss)
+        _add(self.eval_metrics, event.step or 0, event.metrics)
         if self.best_eval is None or event.loss < self.best_eval.loss:
             self.best_eval = event
         was = f" (was {number(before.loss)})" if before is not None else ""
-        self._say(event, "info", f"eval at {event.step or 0}: {number(event.loss)}{was}")
+        figures = "".join(
+            f", {BY_NAME[name].label} {number(value)}"
+            for name, value in _known(event.metrics).items()
+        )
+        self._say(event, "info", f"eval at {event.step or 0}: {number(event.loss)}{was}{figures}")
 
     def _say(self, event: Event, level: str, text: str) -> None:
         self.log.append(LogLine(event.t, level, clean(text, max_chars=2000)))
         self.log_lines += 1
+
+
+def _known(metrics: dict[str, float]) -> dict[str, float]:
+    """Those that have a name here, in the order in which they are shown; a log may say anything."""
+    return {name: metrics[name] for name in BY_NAME if name in metrics}
+
+
+def _add(curves: dict[str, Series], step: int, metrics: dict[str, float]) -> None:
+    for name, value in _known(metrics).items():
+        curves.setdefault(name, Series()).add(step, value)
 
 
 def perplexity(loss: float | None) -> float | None:

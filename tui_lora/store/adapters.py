@@ -10,13 +10,17 @@ from tui_lora.core.errors import UserError
 from tui_lora.core.spec import ModelSpec, QuantizationSpec
 from tui_lora.core.text import clean
 from tui_lora.store import sessions
+from tui_lora.store.adapter_labels import read_labels
 from tui_lora.store.paths import SessionPaths, model_place
 from tui_lora.store.spec_file import read_spec
 
 
 @dataclass(frozen=True)
 class ChatTarget:
-    """A base model and, unless it is the base itself, an adapter folder to put on it."""
+    """A base model and, unless it is the base itself, an adapter folder to put on it.
+
+    `classifier`: the adapter has a head of its own and gives labels instead of answers.
+    """
 
     name: str
     model: ModelSpec
@@ -24,12 +28,16 @@ class ChatTarget:
     devices: str = "auto"
     adapter: Path | None = None
     session: SessionPaths | None = None
+    classifier: bool = False
 
     @property
-    def base(self) -> tuple[str, str | None, str, str]:
-        """What must be equal for two targets to share one loaded base."""
-        place = model_place(self.model.id)
-        return place, self.model.revision, self.model.dtype, self.quantization.scheme
+    def base(self) -> tuple[str, str | None, str, str, str]:
+        """What must be equal for two targets to share one loaded base.
+
+        A classifier's has as many outputs as it has labels, so nobody shares it.
+        """
+        place, alone = model_place(self.model.id), str(self.adapter) if self.classifier else ""
+        return place, self.model.revision, self.model.dtype, self.quantization.scheme, alone
 
 
 def target(root: Path, text: str) -> ChatTarget:
@@ -62,6 +70,7 @@ def session_target(paths: SessionPaths) -> ChatTarget:
         spec.hardware.devices,
         paths.adapter,
         paths,
+        spec.task == "classification" or bool(read_labels(paths.adapter)),
     )
 
 
@@ -81,7 +90,12 @@ def adapter_target(folder: Path) -> ChatTarget:
             "there is no adapter_model.safetensors (pickles are not loaded).",
             where=clean(str(folder)),
         )
-    return ChatTarget(clean(folder.name), ModelSpec(id=base), adapter=folder)
+    return ChatTarget(
+        clean(folder.name),
+        ModelSpec(id=base),
+        adapter=folder,
+        classifier=bool(read_labels(folder)),
+    )
 
 
 def session_targets(root: Path) -> list[ChatTarget]:

@@ -1,171 +1,151 @@
-"""A local dataset file as rows, with line numbers: for the first look, and for the worker."""
+"""A first look at a dataset: how its rows are read and why, counts, the first problems."""
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tui_lora.core.errors import Problem, UserError
-from tui_lora.core.rows import BadRow, RowFormat, as_prompt_completion, detect_format
+from tui_lora.core.errors import Problem
+from tui_lora.core.formats import FormatName, Reading, Task, decide, example
+from tui_lora.core.rows import BadRow
+from tui_lora.core.spec import DatasetSpec
 from tui_lora.core.text import clean
-from tui_lora.store.paths import data_folder, expanded, is_there
+from tui_lora.store.sources import Part, Row, open_source, rows_of
 
-SHIPPED = {"quickstart": "train.jsonl", "quickstart-heldout": "heldout.jsonl"}
-"""Names that a spec may use for the files that come with the package."""
+LOOK_ROWS = 100
+"""The format is decided from so many rows."""
 
-SUFFIXES = (".jsonl", ".json", ".ndjson")
-_MAX_JSON_BYTES = 1 << 30
-_MAX_LINE_BYTES = 16 << 20
+MOST_LABELS = 1000
+"""More different labels are no set of classes."""
+
 MAX_PROBLEMS = 1000
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row as it stands in the file; `line` counts from 1 (for .json: the row's number)."""
-
-    number: int
-    line: int
-    value: Any
-    problem: str = ""
+_MOST_COLUMNS = 50
 
 
 @dataclass
 class Look:
-    """What a look at a dataset found: its format and why, counts, the first problems."""
+    """What a look found. `rows` were read; `complete` when that was all of them.
+
+    `reason` says how `reading` was found or, where it is None, what is missing.
+    """
 
     path: str
-    format: RowFormat | None
+    reading: Reading | None
     reason: str
     rows: int = 0
     usable_rows: int = 0
     columns: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     complete: bool = True
+    splits: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+
+    @property
+    def format(self) -> FormatName | None:
+        return self.reading.format if self.reading else None
 
 
-def dataset_file(path: str) -> Path:
-    """The file that a spec's dataset path means; `quickstart` is one that we ship."""
-    if path in SHIPPED:
-        return data_folder() / "quickstart" / SHIPPED[path]
-    return expanded(path)
-
-
-def check_file(path: str, *, field: str = "dataset.path") -> Path:
-    """The file, if it is one that can be read as a dataset; raises UserError."""
-    file = dataset_file(path)
-    shown = clean(str(file))
-    if not is_there(file):
-        raise UserError(
-            f"there is no dataset {shown}.",
-            where=field,
-            then="Give a JSONL or JSON file, or quickstart for the dataset that comes along.",
-        )
-    if file.is_dir():
-        raise UserError(
-            f"{shown} is a folder; a dataset is one JSONL or JSON file so far.", where=field
-        )
-    if file.suffix.lower() not in SUFFIXES:
-        raise UserError(
-            f"{shown} is no JSONL or JSON file.", where=field, then=f"Known: {', '.join(SUFFIXES)}."
-        )
-    try:
-        if file.stat().st_size == 0:
-            raise UserError(f"{shown} is empty.", where=field)
-        with file.open("rb"):
-            pass
-    except OSError as error:
-        raise UserError(f"{shown} cannot be read: {error.strerror}.", where=field) from None
-    return file
-
-
-def rows_in(file: Path) -> Iterator[Row]:
-    """Every row, parsed or with its problem; blank lines are no rows.
-
-    JSON files hold an array, or an object with one; they are read at once (up to 1 GiB).
-    """
-    if file.suffix.lower() == ".json":
-        yield from _json_rows(file)
-        return
-    with file.open("rb") as lines:
-        number = 0
-        for at, raw in enumerate(_bounded(lines), start=1):
-            if raw is None:
-                yield Row(number, at, None, "is longer than 16 MB")
-                number += 1
-                continue
-            text = raw.removeprefix(b"\xef\xbb\xbf").strip() if at == 1 else raw.strip()
-            if not text:
-                continue
-            try:
-                yield Row(number, at, json.loads(text))
-            except (ValueError, RecursionError) as error:
-                why = str(getattr(error, "msg", None) or "not UTF-8 text")
-                why = clean(why).removesuffix(" starting at")
-                column = getattr(error, "colno", None)
-                place = f" at column {column}" if column else ""
-                yield Row(number, at, None, f"is no JSON: {why}{place}")
-            number += 1
-
-
-def look(path: str, *, format: str = "auto", max_rows: int | None = None) -> Look:
-    """Read a dataset (or its first `max_rows`) and say what it is. Raises UserError.
+def look(
+    data: DatasetSpec, task: Task, *, part: Part = "train", max_rows: int | None = None
+) -> Look:
+    """Read a local dataset (or its first `max_rows`) and say what it is. Raises UserError.
 
     Never raises for a bad row: those are counted in `problems`.
     """
-    file = check_file(path)
-    first: list[Row] = []
-    found: RowFormat | None = None
-    reason = ""
-    result = Look(str(file), None, "")
+    source = open_source(data, part)
+    found = look_at(rows_of(source), data, task, path=source.path, max_rows=max_rows)
+    found.splits, found.files = source.splits, source.files
+    if source.note:
+        found.reason += f"; {source.note}"
+    return found
+
+
+def look_at(
+    rows: Iterable[Row],
+    data: DatasetSpec,
+    task: Task,
+    *,
+    path: str,
+    max_rows: int | None = None,
+    mixed: bool = False,
+) -> Look:
+    """The same for rows from anywhere; `mixed` for those of a dataset that is mixed in.
+
+    Of the dataset itself it ends once `data.max_rows` rows can be used.
+    """
+    result = Look(path, None, "")
     columns: dict[str, None] = {}
+    first: list[Row] = []
 
     def take(row: Row) -> None:
         result.rows += 1
-        if isinstance(row.value, dict):
+        if isinstance(row.value, dict) and len(columns) < _MOST_COLUMNS:
             columns.update(dict.fromkeys(clean(str(key), max_chars=40) for key in row.value))
-        problem = row_problem(row, found)
+        problem = row_problem(row, result.reading)
         if problem is None:
             result.usable_rows += 1
         elif len(result.problems) < MAX_PROBLEMS:
             result.problems.append(problem)
 
     def settle() -> None:
-        nonlocal found, reason
-        if format == "auto":
-            found, reason = detect_format([row.value for row in first if not row.problem])
-        else:
-            found, reason = format, "as you said"  # type: ignore[assignment]
+        result.reading, result.reason = decided(first, data, task, mixed=mixed)
         for row in first:
             take(row)
+        first.clear()
 
-    for row in rows_in(file):
-        if max_rows is not None and row.number >= max_rows:
+    most_used = None if mixed else data.max_rows
+    for row in rows:
+        if (max_rows is not None and row.number >= max_rows) or (
+            most_used is not None and result.usable_rows >= most_used
+        ):
             result.complete = False
             break
-        if len(first) < 100 and not result.rows:
+        if row.number < LOOK_ROWS:
             first.append(row)
-            if len(first) == 100:
+            if len(first) == LOOK_ROWS:
                 settle()
             continue
         take(row)
-    if not result.rows:
+    if first or not result.rows:
         settle()
-    result.format, result.reason, result.columns = found, reason, list(columns)[:50]
+    result.columns = list(columns)[:_MOST_COLUMNS]
     return result
 
 
-def row_problem(row: Row, format: RowFormat | None) -> Problem | None:
+def decided(
+    first: Iterable[Row], data: DatasetSpec, task: Task, *, mixed: bool = False
+) -> tuple[Reading | None, str]:
+    """How rows like these, the first of a dataset, are read; see `core.formats.decide`.
+
+    What is mixed in need not look like the dataset: where no row can be read by the spec's format
+    and columns, they are found by looking.
+    """
+    values = [row.value for row in first if not row.problem]
+    found = decide(values, format=data.format, columns=data.columns, system=data.system, task=task)
+    if mixed and (found[0] is None or not any(_is_usable(value, found[0]) for value in values)):
+        return decide(values, system=data.system, task=task)
+    return found
+
+
+def _is_usable(value: Any, reading: Reading) -> bool:
+    try:
+        example(value, reading)
+    except BadRow:
+        return False
+    return True
+
+
+def row_problem(row: Row, reading: Reading | None) -> Problem | None:
     """Why `row` cannot be learned from, or None."""
     if row.problem:
         return Problem(row.problem + ".", line=row.line)
-    if format is None:
+    if reading is None:
         return Problem("has no known format.", line=row.line)
     try:
-        as_prompt_completion(row.value, format)
+        example(row.value, reading)
     except BadRow as error:
         return Problem(f"{clean(str(error))}.", field=clean(error.field), line=row.line)
     return None
@@ -180,46 +160,3 @@ def held_out_rows(rows: int, share: float, seed: int) -> frozenset[int]:
         return frozenset()
     size = min(rows - 1, max(1, round(rows * share)))
     return frozenset(random.Random(seed).sample(range(rows), size))  # noqa: S311 (a draw, no secret)
-
-
-def _json_rows(file: Path) -> Iterator[Row]:
-    if file.stat().st_size > _MAX_JSON_BYTES:
-        raise UserError(
-            f"{file} is over 1 GiB as one JSON document.", then="Write it as JSONL, a row a line."
-        )
-    try:
-        data = json.loads(file.read_text(encoding="utf-8-sig"))
-    except RecursionError:
-        raise UserError("is nested too deeply.", where=str(file)) from None
-    except ValueError as error:
-        line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        why = error.msg if isinstance(error, json.JSONDecodeError) else "not UTF-8 text"
-        raise UserError(f"is no JSON: {clean(why)}.", where=f"{file}{line}") from None
-    if isinstance(data, dict):
-        lists = {key: value for key, value in data.items() if isinstance(value, list)}
-        if len(lists) != 1:
-            raise UserError(
-                "holds an object; needed is an array of rows, or an object with one array.",
-                where=str(file),
-            )
-        data = next(iter(lists.values()))
-    if not isinstance(data, list):
-        raise UserError("holds no array of rows.", where=str(file))
-    for number, value in enumerate(data):
-        yield Row(number, number + 1, value)
-
-
-def _bounded(file: Any) -> Iterator[bytes | None]:
-    """Lines of a binary file; None for one over the limit, which is skipped unread."""
-    while True:
-        raw = file.readline(_MAX_LINE_BYTES + 1)
-        if not raw:
-            return
-        if len(raw) > _MAX_LINE_BYTES and not raw.endswith(b"\n"):
-            while True:
-                rest = file.readline(_MAX_LINE_BYTES)
-                if not rest or rest.endswith(b"\n"):
-                    break
-            yield None
-        else:
-            yield raw

@@ -120,8 +120,12 @@ def start_pipe_worker(kind: str, *arguments: str, devices: str = "auto") -> subp
 
 
 def start_chat(target: ChatTarget) -> subprocess.Popen[bytes]:
-    """Start a chat worker on a target's base; adapters are loaded by message."""
+    """Start a chat worker on a target's base; adapters are loaded by message.
+
+    A classifier's folder is named already then: it says how many outputs the base must have.
+    """
     revision = ("--revision", target.model.revision) if target.model.revision else ()
+    classifier = ("--classifier", str(target.adapter)) if target.classifier else ()
     return start_pipe_worker(
         "chat",
         target.model.id,
@@ -132,6 +136,7 @@ def start_chat(target: ChatTarget) -> subprocess.Popen[bytes]:
         "--dtype",
         target.model.dtype,
         *revision,
+        *classifier,
         devices=target.devices,
     )
 

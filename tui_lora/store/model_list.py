@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tui_lora.core.errors import UserError
 from tui_lora.core.text import clean
-from tui_lora.store.catalog import ModelEntry, describe, models
+from tui_lora.store.catalog import describe, models
 from tui_lora.store.demo_model import WHEEL_BYTES
+from tui_lora.store.model_entry import ModelEntry
 from tui_lora.store.paths import DEMO_MODEL, expanded, is_there, model_place
 from tui_lora.store.preferences import Preferences, read_preferences, write_preferences
 

@@ -6,14 +6,16 @@ import contextlib
 import shutil
 from pathlib import Path
 
+from tui_lora.core.columns import parse_mixed
 from tui_lora.core.errors import Problem, UserError
 from tui_lora.core.spec import RunSpec
-from tui_lora.core.text import clean, size
-from tui_lora.store.catalog import ModelEntry, check_model, looks_like_a_path
-from tui_lora.store.dataset import SHIPPED, Look, check_file, dataset_file, look
+from tui_lora.core.text import size
+from tui_lora.store.catalog import check_model, looks_like_a_path
+from tui_lora.store.data_problems import as_problem, data_problems
+from tui_lora.store.model_entry import ModelEntry
 from tui_lora.store.paths import DEMO_MODEL, expanded, is_there, sessions_root
+from tui_lora.store.sources import SHIPPED, is_hub_id
 
-FIRST_ROWS = 200
 _BYTES_A_TRAINED_WEIGHT = 12  # the weight in float32 and Adam's two moments
 _SPARE_BYTES = 1 << 30
 
@@ -22,35 +24,14 @@ def preflight(spec: RunSpec) -> tuple[Problem, ...]:
     """Everything that would end a run of `spec` before its first step; empty when all holds.
 
     Reads headers and the first rows, no weights. What is only worth knowing stands in `notes`.
+    Rows of Parquet and of the Hub are left to the worker.
     """
     found: list[Problem] = []
     try:
-        entry = check_model(spec.model.id)
-        found.extend(_quantized_twice(spec, entry))
-        if entry.has_chat_template is False and not entry.incomplete:
-            found.append(
-                Problem(
-                    "has no chat template, so questions and answers cannot be told apart.",
-                    "model.id",
-                    mend="Choose the model's instruct or chat variant.",
-                )
-            )
+        check_model(spec.model.id)
     except UserError as error:
-        found.append(_problem(error, "model.id"))
-    rows = _check_rows(spec, spec.dataset.path, "dataset.path", found)
-    if spec.dataset.eval_path is not None:
-        held_out = _check_rows(spec, spec.dataset.eval_path, "dataset.eval_path", found)
-        if rows is not None and held_out is not None and rows.path != held_out.path:
-            found.extend(_same_file(rows, held_out))
-    elif rows is not None and rows.complete and rows.usable_rows < 2 and spec.dataset.eval_share:
-        found.append(
-            Problem(
-                "takes a share of the rows, and there is only one.",
-                "dataset.eval_share",
-                mend="Set it to 0, or give more rows.",
-            )
-        )
-    return tuple(found)
+        found.append(as_problem(error, "model.id"))
+    return (*found, *data_problems(spec))
 
 
 def notes(spec: RunSpec, root: Path | None = None) -> tuple[Problem, ...]:
@@ -64,6 +45,14 @@ def notes(spec: RunSpec, root: Path | None = None) -> tuple[Problem, ...]:
         entry = check_model(spec.model.id)
     if entry is not None and entry.kind == "hub" and entry.incomplete:
         found.append(Problem("is not on this machine; the run fetches it first.", "model.id"))
+    elif entry is not None and entry.has_chat_template is False and _speaks(spec):
+        found.append(
+            Problem(
+                "has no chat template; zephyr is used.",
+                "model.id",
+                mend="Choose another with model.chat_template, or the model's instruct variant.",
+            )
+        )
     free = _free_bytes(root or sessions_root())
     needed = _checkpoint_bytes(spec, entry) + _SPARE_BYTES
     if free is not None and free < needed:
@@ -78,23 +67,40 @@ def notes(spec: RunSpec, root: Path | None = None) -> tuple[Problem, ...]:
     return tuple(found)
 
 
+def _speaks(spec: RunSpec) -> bool:
+    """Whether turns are written down for the model, and the user did not say how."""
+    plain = spec.task == "classification" or spec.dataset.format == "text"
+    return spec.model.chat_template == "auto" and not plain
+
+
 def anchored(spec: RunSpec, base: Path) -> RunSpec:
     """`spec` with its relative paths made absolute against `base`, the folder of its file.
 
-    The names of what we ship stay, and so do Hub ids, unless a folder of that name is there.
+    The names of what we ship stay, and so do Hub ids, unless a file or folder of that name is
+    there.
     """
-    dataset = spec.dataset.model_copy(
+    data = spec.dataset
+    dataset = data.model_copy(
         update={
-            "path": _anchored_file(spec.dataset.path, base),
-            "eval_path": spec.dataset.eval_path and _anchored_file(spec.dataset.eval_path, base),
+            "path": _anchored_data(data.path, base),
+            "eval_path": data.eval_path and _anchored_data(data.eval_path, base),
+            "mix": tuple(_anchored_mixed(entry, base) for entry in data.mix),
         }
     )
     model = spec.model.model_copy(update={"id": _anchored_model(spec.model.id, base)})
     return spec.model_copy(update={"dataset": dataset, "model": model})
 
 
-def _anchored_file(path: str, base: Path) -> str:
-    return path if path in SHIPPED else str((base / expanded(path)).absolute())
+def _anchored_data(path: str, base: Path) -> str:
+    if path in SHIPPED or is_hub_id(path, base):
+        return path
+    return str((base / expanded(path)).absolute())
+
+
+def _anchored_mixed(entry: str, base: Path) -> str:
+    path, weight = parse_mixed(entry)
+    anchored_path = _anchored_data(path, base)
+    return anchored_path if weight == 1 else f"{anchored_path}*{weight:g}"
 
 
 def _anchored_model(model_id: str, base: Path) -> str:
@@ -103,66 +109,6 @@ def _anchored_model(model_id: str, base: Path) -> str:
     path = base / expanded(model_id)
     meant = is_there(path) or looks_like_a_path(model_id)
     return str(path.absolute()) if meant else model_id
-
-
-def _check_rows(spec: RunSpec, path: str, field: str, found: list[Problem]) -> Look | None:
-    """Look at the first rows of a file; adds to `found` what makes it useless."""
-    limit = min(FIRST_ROWS, spec.dataset.max_rows or FIRST_ROWS)
-    try:
-        check_file(path, field=field)
-        seen = look(path, format=spec.dataset.format, max_rows=limit)
-    except UserError as error:
-        found.append(_problem(error, field))
-        return None
-    shown = clean(str(dataset_file(path)))
-    if not seen.rows:
-        found.append(Problem(f"{shown} holds no row.", field))
-        return None
-    if seen.usable_rows:
-        return seen
-    which = "no row" if seen.complete else f"none of the first {seen.rows} rows"
-    if seen.format is None:
-        found.append(Problem(f"{shown}: {seen.reason}.", field))
-    else:
-        first = seen.problems[0]
-        why = f"line {first.line}: {first}" if first.line else str(first)
-        found.append(Problem(f"{which} of {shown} can be used ({why.rstrip('.')}).", field))
-    return None
-
-
-def _same_file(rows: Look, held_out: Look) -> list[Problem]:
-    try:
-        same = Path(rows.path).samefile(held_out.path)
-    except OSError:
-        return []
-    if not same:
-        return []
-    return [
-        Problem(
-            "is the dataset itself, so the eval loss would be measured on trained rows.",
-            "dataset.eval_path",
-            mend="Leave it empty and set dataset.eval_share.",
-        )
-    ]
-
-
-def _quantized_twice(spec: RunSpec, entry: ModelEntry) -> list[Problem]:
-    already = None if entry.kind == "gguf" else entry.quantization
-    if already in (None, "bitsandbytes") or spec.quantization.scheme == "none":
-        return []
-    return [
-        Problem(
-            f"cannot be applied: the model is already quantized ({already}).",
-            "quantization.scheme",
-            mend="Set it to none, or choose the model in 16 bits.",
-        )
-    ]
-
-
-def _problem(error: UserError, field: str) -> Problem:
-    # A file that is no JSON names itself and its line there; a field's name is known already.
-    place = f"{error.where}: " if error.where and error.where != field else ""
-    return Problem(f"{place}{error.what}", field, mend=error.then)
 
 
 def _checkpoint_bytes(spec: RunSpec, entry: ModelEntry | None) -> int:

@@ -7,8 +7,8 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tui_lora.core.errors import UserError
@@ -37,7 +37,8 @@ _NEEDED_FROM_BETWEEN = (
 class Summary:
     """A session in a line. Losses in nats a token, memory in GiB, times in unix seconds.
 
-    `problem` says why the spec could not be read; the other figures may still stand.
+    `problem` says why the spec could not be read; the other figures may still stand. `metrics` are
+    those of the latest evaluation of the adapter, `base_metrics` the base's.
     """
 
     name: str
@@ -58,6 +59,9 @@ class Summary:
     updated: float | None
     recent_losses: tuple[float, ...] = ()
     problem: str = ""
+    task: str | None = None
+    base_metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 def make_root(root: Path) -> Path:
@@ -257,6 +261,9 @@ def summarize(paths: SessionPaths) -> Summary:
         updated=touched(paths),
         recent_losses=tuple(view.loss.tail(24)),
         problem=problem,
+        task=spec.task if spec else view.task,
+        base_metrics=view.base_metrics or (result.base_metrics if result else {}),
+        metrics=view.metrics or (result.metrics if result else {}),
     )
 
 

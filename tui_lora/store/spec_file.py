@@ -56,9 +56,11 @@ def spec_in(data: dict[str, Any], *, text: str = "", where: str = "") -> RunSpec
 
 def to_yaml(spec: RunSpec, *, header: str = "") -> str:
     """A run spec as YAML, in the order of the settings, with `header` as comment lines."""
-    body = yaml.safe_dump(
-        spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
-    )
+    data = spec.model_dump(mode="json")
+    body = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+    if yaml.safe_load(body) != data:
+        # PyYAML writes U+0085 plainly and reads it as a line end.
+        body = yaml.safe_dump(data, sort_keys=False, width=100)
     comment = "".join(f"# {line}\n" for line in header.splitlines())
     return comment + body
 
