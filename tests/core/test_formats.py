@@ -10,15 +10,8 @@ from hypothesis import strategies as st
 
 from tui_lora.core.columns import fill, parse_columns, parse_mixed, show_columns
 from tui_lora.core.fields import setting_at
-from tui_lora.core.formats import (
-    FORMAT_NAMES,
-    FORMATS,
-    FormatName,
-    Task,
-    decide,
-    example,
-    shape_of,
-)
+from tui_lora.core.examples import example
+from tui_lora.core.formats import FORMAT_NAMES, FORMATS, FormatName, Task, decide, shape_of
 from tui_lora.core.rows import BadRow
 
 

@@ -259,7 +259,7 @@ def test_figures_of_a_task_are_curves_of_their_own_and_rewound_with_the_run() ->
         {"margin": 0.0, "preferred": 0.0},
         {"margin": 0.8, "preferred": 1.0},
     )
-    assert view.log[-1].text == "eval at 8: 1.00 (was 1.00), margin 0.800, preferred 1.00"
+    assert view.log[-1].text == "eval at 8: 1.00 (was 1.00), margin 0.800, preferred 100.0%"
     before = view.snapshot()
     view.apply(AttemptStarted(attempt=2, pid=1, resumed_from=4))
     assert view.metrics == {"margin": 0.4, "preferred": 0.5}

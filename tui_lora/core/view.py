@@ -25,7 +25,7 @@ from tui_lora.core.events import (
     StepDone,
     Verdict,
 )
-from tui_lora.core.metrics import BY_NAME
+from tui_lora.core.metrics import BY_NAME, figure
 from tui_lora.core.series import Series
 from tui_lora.core.text import clean, duration, number, size
 
@@ -295,7 +295,7 @@ class RunView:
             self.best_eval = event
         was = f" (was {number(before.loss)})" if before is not None else ""
         figures = "".join(
-            f", {BY_NAME[name].label} {number(value)}"
+            f", {BY_NAME[name].label} {figure(name, value)}"
             for name, value in _known(event.metrics).items()
         )
         self._say(event, "info", f"eval at {event.step or 0}: {number(event.loss)}{was}{figures}")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tui_lora.core.errors import Problem
-from tui_lora.core.formats import FormatName, Reading, Task, decide, example
+from tui_lora.core.examples import example
+from tui_lora.core.formats import FormatName, Reading, Task, decide
 from tui_lora.core.rows import BadRow
 from tui_lora.core.spec import DatasetSpec
 from tui_lora.core.text import clean

@@ -12,7 +12,8 @@ from itertools import chain, islice
 from typing import Any
 
 from tui_lora.core.check import Checked, CheckProgressed
-from tui_lora.core.formats import Reading, example
+from tui_lora.core.examples import example
+from tui_lora.core.formats import Reading
 from tui_lora.core.rows import BadRow
 from tui_lora.core.spec import RunSpec
 from tui_lora.core.text import clean

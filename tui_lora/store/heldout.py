@@ -9,7 +9,8 @@ from itertools import islice
 from pydantic import ValidationError
 
 from tui_lora.core.chat import Turn
-from tui_lora.core.formats import Example, Reading, Shape, example
+from tui_lora.core.examples import example
+from tui_lora.core.formats import Example, Reading, Shape
 from tui_lora.core.rows import BadRow
 from tui_lora.core.spec import RunSpec
 from tui_lora.core.text import clean

@@ -22,6 +22,7 @@ from tui_lora.store.weights import BadWeights, WeightFile, parameters_in, read_s
 MARKS = ("config.json", "adapter_config.json", "model_index.json")
 """Files that make a folder a model, an adapter, or a pipeline that draws."""
 
+
 def is_model(folder: Path) -> bool:
     return any((folder / name).is_file() for name in MARKS)
 

@@ -74,9 +74,7 @@ def vocabulary(folder: Path, settings: Mapping[str, Any]) -> Vocabulary:
     return Vocabulary(None, added)
 
 
-def fit(
-    folder: Path, settings: Mapping[str, Any], found: Vocabulary, rows: int | None
-) -> Fit:
+def fit(folder: Path, settings: Mapping[str, Any], found: Vocabulary, rows: int | None) -> Fit:
     """Whether every token that a run can meet has a row in an embedding of `rows`."""
     if rows is None:
         return Fit()
@@ -167,10 +165,8 @@ def _added(listed: Any) -> dict[str, int]:
 
 def _configured(folder: Path, settings: Mapping[str, Any]) -> dict[str, int]:
     """Tokens that were added in the other two places where that is done."""
-    found: dict[str, int] = {}
-    for text, number in (read_object(folder / "added_tokens.json") or {}).items():
-        if isinstance(number, int):
-            found[text] = number
+    listed = (read_object(folder / "added_tokens.json") or {}).items()
+    found = {text: number for text, number in listed if isinstance(number, int)}
     decoder = settings.get("added_tokens_decoder")
     for number, token in decoder.items() if isinstance(decoder, dict) else ():
         if isinstance(token, dict) and str(number).isdigit():

@@ -53,6 +53,8 @@ def notes(spec: RunSpec, root: Path | None = None) -> tuple[Problem, ...]:
                 mend="Choose another with model.chat_template, or the model's instruct variant.",
             )
         )
+    if entry is not None:
+        found.extend(Problem(note, "model.id") for note in entry.notes)
     free = _free_bytes(root or sessions_root())
     needed = _checkpoint_bytes(spec, entry) + _SPARE_BYTES
     if free is not None and free < needed:
