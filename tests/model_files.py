@@ -39,7 +39,16 @@ def model(
     (folder / "config.json").write_text(json.dumps({**CONFIG, **(config or {})}))
     shapes = {"embed.weight": (dtype, [16, 8]), "norm.weight": (dtype, [8])}
     tensors(folder / "model.safetensors", shapes, cut=cut)
+    tokenizer(folder, 16)
     return folder
+
+
+def tokenizer(folder: Path, tokens: int, added: dict[str, int] | None = None) -> None:
+    """A tokenizer.json with words for tokens."""
+    listed = [{"id": number, "content": text} for text, number in (added or {}).items()]
+    vocab = {f"t{number}": number for number in range(tokens)}
+    whole = {"added_tokens": listed, "model": {"type": "BPE", "vocab": vocab, "merges": []}}
+    (folder / "tokenizer.json").write_text(json.dumps(whole))
 
 
 def gguf(path: Path, extra: dict[str, Any] | None = None, *, cut: int = 0) -> Path:

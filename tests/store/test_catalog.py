@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.model_files import CONFIG, gguf, model, tensors
+from tests.model_files import CONFIG, gguf, model, tensors, tokenizer
 from tui_lora.core.errors import UserError
 from tui_lora.store.catalog import ModelEntry, check_model, describe, models
 from tui_lora.store.paths import DEMO_MODEL
@@ -58,6 +58,7 @@ def test_a_plain_folder(shelf: Path) -> None:
         dtype="bfloat16",
         context_tokens=64,
         vocabulary=16,
+        tokens=16,
         hidden_size=8,
         has_chat_template=True,
     )
@@ -69,6 +70,7 @@ def test_shards_are_summed_up_and_dtype_is_seen_in_them(shelf: Path) -> None:
     config = {key: value for key, value in CONFIG.items() if key != "dtype"}
     (folder / "config.json").write_text(json.dumps(config))
     names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    tokenizer(folder, 16)
     index = {"weight_map": {"a": names[0], "b": names[1]}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     tensors(folder / names[0], {"a": ("BF16", [10, 10])})
@@ -81,73 +83,12 @@ def test_shards_are_summed_up_and_dtype_is_seen_in_them(shelf: Path) -> None:
     assert (entry.parameters, entry.dtype, entry.has_chat_template) == (105, "BF16", False)
 
 
-@pytest.mark.parametrize(
-    ("config", "words"),
-    [
-        ({"architectures": ["BertForMaskedLM"], "model_type": "bert"}, "is a BertForMaskedLM"),
-        ({"architectures": ["BertModel"]}, "is a BertModel"),
-        ({"architectures": ["ViTForImageClassification"]}, "only models that continue text"),
-        ({"is_encoder_decoder": True, "model_type": "t5"}, "encoder-decoder (t5)"),
-        (
-            {"vision_config": {}, "architectures": ["LlavaForConditionalGeneration"]},
-            "images or sound",
-        ),
-        ({"architectures": None, "model_type": None}, "neither architecture nor model type"),
-    ],
-)
-def test_models_that_do_not_continue_text(shelf: Path, config: dict[str, Any], words: str) -> None:
-    folder = model(shelf / "other", config)
-    with pytest.raises(UserError) as caught:
-        check_model(str(folder))
-    assert words in str(caught.value)
-    assert str(caught.value).startswith("model.id: ")
-
-
 def test_gpt2_and_text_configs_are_fine(shelf: Path) -> None:
-    config = {"architectures": ["GPT2LMHeadModel"], "hidden_size": None, "n_embd": 8}
+    config = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "n_embd": 8}
+    config["hidden_size"] = None
     assert check_model(str(model(shelf / "gpt", config))).hidden_size == 8
     config = {"text_config": {"max_position_embeddings": 99}}
     assert check_model(str(model(shelf / "nested", config))).context_tokens == 99
-
-
-def test_what_is_broken_is_told(shelf: Path) -> None:
-    cut = describe(str(model(shelf / "cut", cut=40)))
-    assert cut.problem == (
-        "is broken: model.safetensors was cut off: 40 bytes are missing at its end."
-    )
-    assert cut.architecture == "LlamaForCausalLM"
-    bare = model(shelf / "bare")
-    (bare / "model.safetensors").unlink()
-    assert "has no weights" in describe(str(bare)).problem
-    (bare / "model.safetensors").write_bytes(b"<html>404</html>")
-    assert "no safetensors file" in describe(str(bare)).problem
-    (bare / "config.json").write_text("{")
-    assert "cannot be read" in describe(str(bare)).problem
-    (bare / "config.json").unlink()
-    assert describe(str(bare)).problem == "is no model: it has no config.json."
-
-
-def test_an_adapter_names_its_base(shelf: Path) -> None:
-    folder = shelf / "adapter"
-    folder.mkdir()
-    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "a/\\u001bbase"}')
-    with pytest.raises(UserError, match="is an adapter for a/base, not a model"):
-        check_model(str(folder))
-
-
-def test_quantized_models_are_seen_and_counted_only_where_that_can_be(shelf: Path) -> None:
-    bits = {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
-    folder = model(shelf / "nf4", bits)
-    tensors(
-        folder / "model.safetensors",
-        {"q.weight": ("U8", [64, 1]), "q.weight.absmax": ("U8", [2]), "n.weight": ("BF16", [8])},
-    )
-    entry = check_model(str(folder))
-    assert (entry.quantization, entry.parameters) == ("bitsandbytes", 136)
-    folder = model(shelf / "gptq", {"quantization_config": {"quant_method": "gptq"}})
-    tensors(folder / "model.safetensors", {"q.qweight": ("I32", [8, 8])})
-    entry = check_model(str(folder))
-    assert (entry.quantization, entry.parameters) == ("gptq", None)
 
 
 def test_a_gguf_file(shelf: Path) -> None:
@@ -261,19 +202,27 @@ def test_the_hub_cache(tmp_path: Path) -> None:
     old = model(cached(hub, "owner/name", main="old"))
     model(cached(hub, "owner/name", main="new"), {"vocab_size": 99})
     (cached(hub, "owner/partly") / "config.json").write_text(json.dumps(CONFIG))
-    model(cached(hub, "owner/bert"), {"architectures": ["BertModel"]})
+    model(cached(hub, "owner/bert"), {"architectures": ["BertModel"], "model_type": "bert"})
+    (cached(hub, "owner/halfbert") / "config.json").write_text('{"model_type": "bert"}')
+    (cached(hub, "owner/readme only") / "README.md").write_text("hello")
+    model(cached(hub, "owner/cut"), cut=3)
     quantized = gguf(cached(hub, "owner/quants") / "a.gguf")
     (hub / "datasets--owner--rows" / "snapshots" / "x").mkdir(parents=True)
     (hub / "junk").write_text("x")
     found = {entry.id: entry for entry in models([])}
-    assert set(found) == {"owner/name", "owner/partly", "owner/bert", str(quantized)}
+    wrong = {"owner/bert", "owner/halfbert", "owner/cut"}
+    assert set(found) == {"owner/name", "owner/partly", str(quantized), *wrong}
+    assert {name for name, entry in found.items() if not entry.usable} == wrong
     assert found["owner/name"].vocabulary == 99
     assert str(old) != found["owner/name"].place
     assert found["owner/name"].kind == "hub"
     assert check_model("owner/name").parameters == 136
     assert check_model("owner/partly").incomplete  # the worker fetches the rest
-    with pytest.raises(UserError, match="is a BertModel"):
+    with pytest.raises(UserError, match="is an encoder \\(BertModel\\)"):
         check_model("owner/bert")
+    with pytest.raises(UserError, match="is an encoder \\(bert\\)"):
+        check_model("owner/halfbert")  # though not wholly here
+    assert not check_model("owner/readme only".replace(" ", "-")).parameters
 
 
 def test_everything_is_listed_once_and_the_broken_last(shelf: Path, tmp_path: Path) -> None:

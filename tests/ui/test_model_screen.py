@@ -25,7 +25,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TUI_LORA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     (tmp_path / "models").mkdir()
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     return tmp_path
 
 
@@ -120,7 +121,7 @@ async def test_what_cannot_be_trained_says_why(models: Path, root: Path) -> None
         await listed(pilot, app)
         page(app).query_one(Table).point(str(models / "bert"))
         await pilot.press("enter")
-        assert "bert is a BertModel: only models that continue text" in notice(app)
+        assert "bert is an encoder (BertModel), which reads texts and writes none" in notice(app)
         assert "✗ cannot be trained" in shown(app)
         assert model_of(app) is None
 
@@ -131,14 +132,14 @@ async def test_a_folder_is_added_remembered_and_forgotten(machine: Path, root: P
     async with app.run_test(size=(80, 24)) as pilot:
         await listed(pilot, app)
         assert "forget" not in keys(app)
-        await pilot.press("f")
+        await pilot.press("a")
         await type_text(pilot, app, "nowhere")
         await until(pilot, lambda: "✗ there is no folder or file" in shown(app))
         await type_text(pilot, app, str(folder))
         await until(pilot, lambda: "✗ there is no model in" in shown(app))
         assert read_preferences().model_folders == []
         write_model(folder / "tiny-llama")
-        await type_text(pilot, app, "models")
+        await type_text(pilot, app, str(folder))
         await until(pilot, lambda: "tiny-llama" in rows(app))
         assert read_preferences().model_folders == [str(folder)]
         assert page(app).query_one(Table).pointed == str(folder / "tiny-llama")
@@ -149,7 +150,7 @@ async def test_a_folder_is_added_remembered_and_forgotten(machine: Path, root: P
 
 
 async def test_a_model_is_typed(machine: Path, root: Path) -> None:
-    write_model(machine / "mine")
+    write_model(machine / "here" / "mine")
     app = TuiLora(root, start="model", live=False)
     async with app.run_test(size=(80, 24)) as pilot:
         await listed(pilot, app)
@@ -158,7 +159,7 @@ async def test_a_model_is_typed(machine: Path, root: Path) -> None:
         await until(pilot, lambda: "neither a folder nor a file here" in shown(app))
         assert model_of(app) is None
         await type_text(pilot, app, "mine")
-        await until(pilot, lambda: model_of(app) == str(machine / "mine"))
+        await until(pilot, lambda: model_of(app) == str(machine / "here" / "mine"))
         await until(pilot, lambda: "mine" in rows(app))
         await pilot.press("t")
         await type_text(pilot, app, "Qwen/Qwen2.5-0.5B-Instruct")

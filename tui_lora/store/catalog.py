@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from tui_lora.core.errors import UserError
@@ -17,6 +18,7 @@ from tui_lora.store.paths import DEMO_MODEL, cache_folder, expanded, is_there, m
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _MAX_ENTRIES = 2000
+_MAX_LISTED = 10_000
 
 
 def models(folders: list[Path]) -> list[ModelEntry]:
@@ -123,7 +125,7 @@ def _named(entry: ModelEntry) -> ModelEntry:
 
 def _children(folder: Path) -> list[Path]:
     try:
-        return sorted(folder.iterdir())
+        return sorted(islice(folder.iterdir(), _MAX_LISTED))
     except OSError:
         return []
 

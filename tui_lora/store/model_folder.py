@@ -116,33 +116,40 @@ def _without_config(entry: ModelEntry, folder: Path, names: list[str]) -> ModelE
 
 
 def adapter_facts(config: Mapping[str, Any]) -> AdapterFacts:
-    """What an adapter_config.json says of itself."""
+    """What an adapter_config.json says of itself; of its targets the last names."""
     targets = config.get("target_modules")
-    listed = [targets] if isinstance(targets, str) else targets if isinstance(targets, list) else []
+    listed = targets if isinstance(targets, list) else []
+    names = {str(name).rpartition(".")[2] for name in listed}
+    if isinstance(targets, str):
+        names = {targets}  # all-linear, or a pattern
     alpha = config.get("lora_alpha")
     return AdapterFacts(
         base=clean(str(config.get("base_model_name_or_path") or "an unknown base"), max_chars=200),
         kind=short_text(config.get("peft_type")) or "LORA",
         r=whole_number(config, "r"),
         alpha=float(alpha) if isinstance(alpha, int | float) else None,
-        targets=tuple(sorted(clean(str(name), max_chars=60) for name in listed)),
+        targets=tuple(clean(name, max_chars=60) for name in sorted(names)),
     )
 
 
 def _adapter(entry: ModelEntry, folder: Path, config: dict[str, Any]) -> ModelEntry:
     facts = adapter_facts(config)
-    problem = f"is an adapter for {facts.base}, not a model: choose that base, or merge them."
+    weights = folder / "adapter_model.safetensors"
     files: list[WeightFile] = []
-    try:
-        files = [read_safetensors(folder / "adapter_model.safetensors")]
-    except BadWeights as error:
-        if any((folder / f"adapter_model{ending}").exists() for ending in PICKLES):
-            problem = (
-                f"is an adapter for {facts.base}, kept as a pickle (adapter_model.bin), which can "
-                "run code when it is opened and is never read here."
-            )
-        else:
-            problem = f"is an adapter for {facts.base}; its adapter_model.safetensors {error}."
+    why = (
+        f"is an adapter for {facts.base}, not a model: choose that base to train, or talk to the "
+        "adapter with `tui-lora chat FOLDER`."
+    )
+    if weights.is_file():
+        try:
+            files = [read_safetensors(weights)]
+        except BadWeights as error:
+            why = f"is an adapter for {facts.base}; its adapter_model.safetensors {error}."
+    elif any((folder / f"adapter_model{ending}").exists() for ending in PICKLES):
+        why = (
+            f"is an adapter for {facts.base}, kept as a pickle, which can run code when it is "
+            "opened and is never read here."
+        )
     return replace(
         entry,
         adapter=facts,
@@ -151,7 +158,7 @@ def _adapter(entry: ModelEntry, folder: Path, config: dict[str, Any]) -> ModelEn
         has_chat_template=_has_chat_template(
             folder, read_object(folder / "tokenizer_config.json") or {}
         ),
-        problem=problem,
+        problem=why,
     )
 
 

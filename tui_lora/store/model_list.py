@@ -27,12 +27,14 @@ class ModelList:
 def list_models(chosen: str = "", *, also: str = "") -> ModelList:
     """Every model here, the demo model, and `chosen`, wherever that lies. Never raises.
 
-    `also` is a folder or file that is looked through as if it were remembered. Goes to the disk
+    Looked through are the caches, the folder that we are in and its `models`, and what was
+    remembered. `also` is a folder or file that is looked through as if it were. Goes to the disk
     many times: ask in a thread.
     """
     remembered = read_preferences().model_folders
     paths = [expanded(text) for text in [*remembered, *([also] if also else [])]]
-    found = {entry.place: entry for entry in models([p for p in paths if p.is_dir()])}
+    near = [Path.cwd(), Path.cwd() / "models"]
+    found = {entry.place: entry for entry in models([p for p in [*paths, *near] if p.is_dir()])}
     for path in paths:
         if path.is_file():
             _add(found, str(path.absolute()))
@@ -44,7 +46,7 @@ def list_models(chosen: str = "", *, also: str = "") -> ModelList:
     if chosen and all(chosen not in (entry.id, entry.place) for entry in found.values()):
         _add(found, chosen)
     return ModelList(
-        tuple(sorted(found.values(), key=lambda e: (bool(e.problem), e.id.lower()))),
+        tuple(sorted(found.values(), key=lambda e: (not e.usable, e.id.lower()))),
         notes,
         tuple(remembered),
         tuple(text for text in remembered if not is_there(expanded(text))),
@@ -110,6 +112,8 @@ def _demo_model(place: str) -> ModelEntry:
         context_tokens=8192,
         vocabulary=49_152,
         hidden_size=576,
+        tokens=49_152,
         has_chat_template=True,
+        licence="apache-2.0",
         incomplete=True,
     )

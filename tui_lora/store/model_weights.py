@@ -39,7 +39,7 @@ def read_weights(folder: Path, names: list[str]) -> Weights:
         mapped = index.get("weight_map")
         shards = sorted({str(n) for n in mapped.values()}) if isinstance(mapped, dict) else []
     if not shards:
-        return _no_safetensors(names)
+        return no_safetensors(names)
     gone = [name for name in shards if not (folder / name).is_file()]
     if gone:
         more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
@@ -55,7 +55,7 @@ def read_weights(folder: Path, names: list[str]) -> Weights:
     return Weights(files, embedding_rows=_embedding_rows(files))
 
 
-def _no_safetensors(names: list[str]) -> Weights:
+def no_safetensors(names: list[str]) -> Weights:
     if any(name.endswith(PICKLES) for name in names):
         return Weights(
             [],

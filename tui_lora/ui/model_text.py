@@ -12,12 +12,12 @@ from tui_lora.ui.ink import ACCENT, BRIGHT, DIM, STRONG, TIGHT, WRONG, between, 
 from tui_lora.ui.widgets.table import Column, Row
 
 if TYPE_CHECKING:
-    from tui_lora.store.catalog import ModelEntry
+    from tui_lora.store.model_entry import ModelEntry
 
 COLUMNS = (
     Column("", 1),
     Column("model", 0, middle=True),
-    Column("kind", 6, from_width=84),
+    Column("kind", 7, from_width=84),
     Column("architecture", 20, from_width=104),
     Column("params", 7, numeric=True),
     Column("on disk", 8, numeric=True),
@@ -33,35 +33,43 @@ PAIR = 38
 LABEL = 15
 
 
-def usable(entry: ModelEntry) -> bool:
-    """Whether a run could use it; what a Hub model lacks is fetched when the run starts."""
-    return not entry.problem or (entry.kind == "hub" and entry.incomplete)
+def can_be_fetched(entry: ModelEntry) -> bool:
+    """Whether the Hub can bring what is missing or broken here."""
+    return entry.kind == "hub" and (entry.incomplete or entry.problem.startswith("is broken"))
 
 
-def short_name(entry: ModelEntry) -> str:
+def short_name(model_id: str) -> str:
     """What people call it: a Hub id whole, a path by its last part."""
-    return one_line(PurePath(entry.id).name if entry.id.startswith("/") else entry.id)
+    return one_line(PurePath(model_id).name if model_id.startswith("/") else model_id)
 
 
 def table_row(entry: ModelEntry, *, chosen: bool) -> Row:
-    style = BRIGHT if usable(entry) else DIM
-    mark = ("●", ACCENT) if chosen else ("✗", WRONG) if not usable(entry) else (" ", DIM)
+    style = BRIGHT if entry.usable else DIM
+    mark = ("●", ACCENT) if chosen else _mark(entry)
     name = "/".join(PurePath(entry.id).parts[-2:]) if entry.id.startswith("/") else entry.id
     return Row(
         entry.place,
         (
             join(mark),
             ink(one_line(name), STRONG if chosen else style),
-            dim(KINDS[entry.kind]),
+            dim("adapter" if entry.adapter else KINDS[entry.kind]),
             ink(_architecture(entry), style),
             ink(count(entry.parameters), style),
             ink(size(entry.size_bytes), style),
             ink(_dtype(entry), style),
             ink(_tokens(entry.context_tokens), style),
             _template(entry),
-            ink(one_line(entry.problem) if not usable(entry) else "", DIM),
+            ink(one_line(entry.problem) if not entry.usable else "", DIM),
         ),
     )
+
+
+def _mark(entry: ModelEntry) -> tuple[str, str]:
+    if not entry.usable:
+        return "✗", WRONG
+    if entry.notes:
+        return "!", TIGHT
+    return ("↓", TIGHT) if entry.incomplete else (" ", DIM)
 
 
 def detail_rows(entry: ModelEntry, note: str, width: int, *, chosen: bool) -> list[Content]:
@@ -69,37 +77,72 @@ def detail_rows(entry: ModelEntry, note: str, width: int, *, chosen: bool) -> li
     state = dim(f"{KINDS[entry.kind]}   Enter chooses it")
     if chosen:
         state = ink("● chosen for the draft", ACCENT)
-    elif not usable(entry):
+    elif not entry.usable:
         state = ink("✗ cannot be trained", WRONG)
-    rows = [between(ink(short_name(entry), STRONG), state, width)]
-    if not usable(entry):
+    rows = [between(ink(short_name(entry.id), STRONG), state, width)]
+    if not entry.usable:
         rows.append(ink(f"It {one_line(entry.problem)}", WRONG))
     elif note or entry.incomplete:
-        rows.append(dim(note or "Not wholly on this machine: fetched when the run starts."))
-    if entry.has_chat_template is False and usable(entry):
-        words = "! no chat template: rows of turns need one; choose the instruct or chat version."
+        rows.append(dim(note or "Not wholly here: f fetches it now, or the run when it starts."))
+    if entry.has_chat_template is False and entry.usable:
+        words = "! no chat template: zephyr is used for turns, unless Settings names another."
         rows.append(ink(words, TIGHT))
-    facts = [
-        ("architecture", _architecture(entry)),
-        ("parameters", count(entry.parameters)),
-        ("on disk", size(entry.size_bytes)),
-        ("dtype", _long_dtype(entry)),
-        ("context", _unit(_tokens(entry.context_tokens), "tokens")),
-        ("vocabulary", _tokens(entry.vocabulary)),
-        ("hidden size", _tokens(entry.hidden_size)),
-        ("chat template", {True: "yes", False: "no", None: UNKNOWN}[entry.has_chat_template]),
-    ]
-    columns = max(1, min(3, width // PAIR))
-    high = -(-len(facts) // columns)
-    for at in range(high):
-        pairs = [_pair(*fact) for fact in facts[at::high]]
-        rows.append(join(*[left(pair, width // columns) for pair in pairs]))
-    if usable(entry) and (weights := _weights_in_memory(entry)) is not None:
+    rows += [ink(f"! {one_line(words)}", TIGHT) for words in entry.notes]
+    if entry.quantization and entry.kind != "gguf" and entry.usable:
+        words = f"It is quantized already ({entry.quantized}), and keeps that; see 4, quantization."
+        rows.append(dim(words))
+    rows += pairs(_adapter_facts(entry) if entry.adapter else _model_facts(entry), width)
+    if entry.usable and (weights := _weights_in_memory(entry)) is not None:
         rows.append(weights)
     where = entry.place if entry.place != entry.id or entry.id.startswith("/") else ""
     if where:
         rows.append(_pair("lies in", one_line(where)))
     return rows
+
+
+def pairs(facts: list[tuple[str, str]], width: int) -> list[Content]:
+    """Labels and values in as many columns as there is room for, read downwards."""
+    columns = max(1, min(3, width // PAIR))
+    high = -(-len(facts) // columns)
+    rows = []
+    for at in range(high):
+        row = [left(_pair(*fact), width // columns - 2) for fact in facts[at::high]]
+        rows.append(Content("  ").join(row))
+    return rows
+
+
+def _model_facts(entry: ModelEntry) -> list[tuple[str, str]]:
+    return [
+        ("architecture", _architecture(entry)),
+        ("parameters", count(entry.parameters)),
+        ("on disk", size(entry.size_bytes)),
+        ("precision", entry.quantized or entry.dtype or UNKNOWN),
+        ("context", _unit(_tokens(entry.context_tokens), "tokens")),
+        ("vocabulary", _vocabulary(entry)),
+        ("hidden size", _tokens(entry.hidden_size)),
+        ("chat template", {True: "yes", False: "no", None: UNKNOWN}[entry.has_chat_template]),
+        ("licence", entry.licence or UNKNOWN),
+    ]
+
+
+def _adapter_facts(entry: ModelEntry) -> list[tuple[str, str]]:
+    adapter = entry.adapter
+    assert adapter is not None
+    scale = f", α/r = {number(adapter.alpha / adapter.r)}" if adapter.alpha and adapter.r else ""
+    return [
+        ("base", one_line(adapter.base)),
+        ("kind", one_line(adapter.kind)),
+        ("rank", f"{adapter.r}{scale}" if adapter.r else UNKNOWN),
+        ("parameters", count(entry.parameters)),
+        ("on disk", size(entry.size_bytes)),
+        ("targets", one_line(", ".join(adapter.targets)) or UNKNOWN),
+    ]
+
+
+def _vocabulary(entry: ModelEntry) -> str:
+    tokens = entry.tokens
+    more = f", {tokens:,} used" if tokens is not None and tokens != entry.vocabulary else ""
+    return f"{_tokens(entry.vocabulary)}{more}"
 
 
 def _weights_in_memory(entry: ModelEntry) -> Content | None:
@@ -138,14 +181,6 @@ def _dtype(entry: ModelEntry) -> str:
     return SHORT.get(kind, kind)
 
 
-def _long_dtype(entry: ModelEntry) -> str:
-    if entry.quantization and entry.kind == "gguf":
-        return f"{entry.quantization}, converted once"
-    if entry.quantization:
-        return f"quantized, {entry.quantization}"
-    return entry.dtype or UNKNOWN
-
-
 def _tokens(value: int | None) -> str:
     if value is None:
         return UNKNOWN
@@ -157,8 +192,8 @@ def _unit(value: str, unit: str) -> str:
 
 
 def _template(entry: ModelEntry) -> Content:
-    if entry.has_chat_template is None:
+    if entry.has_chat_template is None or entry.adapter:
         return dim(UNKNOWN)
     if entry.has_chat_template:
-        return ink("yes", BRIGHT if usable(entry) else DIM)
-    return ink("! no", TIGHT if usable(entry) else DIM)
+        return ink("yes", BRIGHT if entry.usable else DIM)
+    return ink("! no", TIGHT if entry.usable else DIM)

@@ -1,19 +1,15 @@
-"""Model: the models on this machine, and the one that the draft uses."""
+"""Model: the models on this machine and on the Hub, and the one that the draft uses."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.widgets import Input
 from textual.worker import get_current_worker
 
-from tui_lora.core.text import one_line
+from tui_lora.core.text import duration, size
 from tui_lora.ui.drafted import drafted_text
 from tui_lora.ui.forms.ask_line import AskLine, Refused
-from tui_lora.ui.ink import TIGHT, dim, ink, join
 from tui_lora.ui.keymap import place
 from tui_lora.ui.messages import Said, SettingsChanged
 from tui_lora.ui.model_facts import (
@@ -24,71 +20,61 @@ from tui_lora.ui.model_facts import (
     forgotten_folder,
     model_changes,
 )
-from tui_lora.ui.model_text import COLUMNS, detail_rows, short_name, table_row, usable
+from tui_lora.ui.model_fetch import FetchChanged, FetchLink, fetch_of
+from tui_lora.ui.model_hub_text import fetch_rows
+from tui_lora.ui.model_text import can_be_fetched, short_name
 from tui_lora.ui.page import Page
+from tui_lora.ui.screens.model_keys import HELP, KEYS
 from tui_lora.ui.state import Draft
-from tui_lora.ui.widgets.empty import Empty
-from tui_lora.ui.widgets.filter import Filter
-from tui_lora.ui.widgets.line import Line, Lines
-from tui_lora.ui.widgets.table import Table
-
-if TYPE_CHECKING:
-    from tui_lora.store.catalog import ModelEntry
-    from tui_lora.store.model_list import ModelList
-
-
-class ModelTable(Table):
-    BINDINGS = [
-        Binding("enter", "open", "choose", id="model.choose", tooltip="train this model"),
-    ]
+from tui_lora.ui.widgets.hub_deck import HubDeck
+from tui_lora.ui.widgets.line import Lines
+from tui_lora.ui.widgets.model_deck import ModelDeck
 
 
 class ModelScreen(Page):
     TITLE_WORD = "Model"
     OF_DRAFT = True
     CSS_PATH = "model.tcss"
-    HELP = (
-        "The models on this machine: the Hugging Face cache, what tui-lora converted, and the "
-        "folders and GGUF files that you named. Only headers are read. params counts weights, "
-        "context is the longest text in tokens, chat says whether the model knows how turns are "
-        "written, which rows of questions and answers need. A model that cannot be trained is "
-        "listed with the reason. A Hub model that is not here is fetched when the run starts."
-    )
-    BINDINGS = [
-        Binding("t", "type", "Hub id or path", id="model.type", tooltip="type a Hub id or a path"),
-        Binding(
-            "f", "add", "add folder", id="model.add", tooltip="look for models in one more folder"
-        ),
-        Binding("slash", "filter", "filter", id="model.filter", tooltip="only names, kinds …"),
-        Binding("r", "rescan", "rescan", id="model.rescan", tooltip="look through the disks again"),
-        Binding(
-            "x", "forget", "forget folder", id="model.forget", tooltip="look in its folder no more"
-        ),
-        Binding("escape", "unfilter", "show all", id="model.unfilter", tooltip="show all again"),
-    ]
+    HELP = HELP
+    BINDINGS = KEYS
 
     def __init__(self) -> None:
         super().__init__()
-        self._models: ModelList | None = None
-        self._shown: dict[str, ModelEntry] = {}
         self._chosen = ""
+        self._here = ModelDeck(id="here")
+        self._hub = HubDeck(id="hub")
 
     def compose_body(self) -> ComposeResult:
-        yield Line(id="state")
-        yield Filter("name, kind, architecture or dtype")
-        yield ModelTable(*COLUMNS, id="table")
-        yield Empty(id="empty")
-        yield Lines(id="detail")
+        yield self._here
+        yield self._hub
         yield AskLine(id="ask")
+        yield Lines(id="fetch")
 
     def on_mount(self) -> None:
-        self.query_one(Table).focus()
-        self.query_one("#state", Line).say(dim("looking for models on this machine …"))
+        self._here.table.focus()
+        self._here.wait()
         self.follow("draft", self._show_draft)
+        self._link.tell(self)
         self._scan()
 
+    def on_unmount(self) -> None:
+        self._link.forget(self)
+
     def on_resize(self) -> None:
-        self.call_after_refresh(self._show_detail)
+        self._show_fetch()
+
+    @property
+    def _link(self) -> FetchLink:
+        return fetch_of(self.app)
+
+    @property
+    def _on_hub(self) -> bool:
+        return self.has_class("-hub")
+
+    @property
+    def _fetch_is_over(self) -> bool:
+        """Whether it is still shown why a model did not come."""
+        return self._link.state.phase in ("failed", "stopped")
 
     # What is shown.
 
@@ -97,97 +83,72 @@ class ModelScreen(Page):
         if chosen == self._chosen:
             return
         self._chosen = chosen
-        if self._models is None:
-            return
-        if chosen and not any(self._is_chosen(entry) for entry in self._models.entries):
+        self._here.show_chosen(chosen)
+        self._show_use()
+        if chosen and not self._here.knows(chosen):
             self._scan()
-        else:
-            self._show()
 
-    def _is_chosen(self, entry: ModelEntry) -> bool:
-        return self._chosen in (entry.id, entry.place)
+    def _show_use(self) -> None:
+        state = self._link.state
+        self._hub.show_use(self._chosen, state.id if state.alive else "")
 
-    def _show(self) -> None:
-        if self._models is None:
-            return
-        words = self.query_one("#filter", Input).value.lower().split()
-        shown = [e for e in self._models.entries if all(word in _haystack(e) for word in words)]
-        self._shown = {entry.place: entry for entry in shown}
-        self.query_one(Table).show([table_row(e, chosen=self._is_chosen(e)) for e in shown])
-        self.set_class(not shown, "-empty")
-        if not shown:
-            self.query_one(Empty).show("No model matches.", ("Esc", "shows all again"))
-        self._show_state()
-        self._show_detail()
-        self.refresh_bindings()
-
-    def _show_state(self) -> None:
-        if self._models is None:
-            return
-        entries = self._models.entries
-        able = sum(usable(entry) for entry in entries)
-        row = join(ink(f"{able:,}"), dim(f" model{'s' * (able != 1)} can be trained"))
-        if len(entries) > able:
-            row = join(row, dim("   "), ink(f"{len(entries) - able:,}"), dim(" cannot"))
-        if self._models.gone:
-            gone = one_line(", ".join(self._models.gone))
-            row = join(row, dim("   "), ink(f"! not there any more: {gone}", TIGHT))
-        elif not self._chosen:
-            row = join(row, dim("   none chosen yet: Enter chooses"))
-        self.query_one("#state", Line).say(row)
-
-    def _show_detail(self) -> None:
-        entry = self._pointed()
-        if entry is None or self._models is None:
-            self.query_one("#detail", Lines).say()
-            return
-        width = max(40, self.query_one("#detail", Lines).content_size.width or self.size.width - 4)
-        note = self._models.notes.get(entry.place, "")
-        rows = detail_rows(entry, note, width, chosen=self._is_chosen(entry))
-        self.query_one("#detail", Lines).say(*rows)
-
-    def _pointed(self) -> ModelEntry | None:
-        return self._shown.get(self.query_one(Table).pointed or "")
-
-    def _folder_of(self, entry: ModelEntry | None) -> str:
-        """The remembered folder that an entry was found in; empty when it is in none."""
-        if entry is None or self._models is None:
-            return ""
-        folders = sorted(self._models.folders, key=len, reverse=True)
-        inside = (f for f in folders if (entry.place + "/").startswith(f.rstrip("/") + "/"))
-        return next(inside, "")
+    def _show_fetch(self) -> None:
+        rows = fetch_rows(self._link.state, self.size.width - 4)
+        self.set_class(bool(rows), "-fetch")
+        self.query_one("#fetch", Lines).say(*rows)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "forget":
-            return self.is_attached and bool(self._folder_of(self._pointed()))
-        if action == "filter":
-            return not isinstance(self.focused, Input)
-        if action == "unfilter":
-            return self.has_class("-filter")
+        if not self.is_attached:
+            return True
+        match action:
+            case "forget":
+                return not self._on_hub and bool(self._here.folder)
+            case "filter":
+                return not self._on_hub and not isinstance(self.focused, Input)
+            case "back":
+                return self._on_hub or self._here.filtered or self._fetch_is_over
+            case "stop":
+                return self._hub.busy or self._link.state.alive
+            case "fetch":
+                return bool(self._to_fetch())
+            case "add" | "type":
+                return not self._on_hub
         return True
 
-    # What the user does.
+    def _to_fetch(self) -> str:
+        """The Hub id that f fetches now; empty when there is nothing to fetch."""
+        if self._on_hub:
+            model = self._hub.pointed
+            return model.id if model is not None and self._hub.can_fetch else ""
+        entry = self._here.pointed
+        return entry.id if entry is not None and can_be_fetched(entry) else ""
 
-    @on(Table.Pointed)
-    def _moved(self) -> None:
-        self._show_detail()
+    @on(ModelDeck.Changed)
+    @on(HubDeck.Changed)
+    def _changed_below(self) -> None:
         self.refresh_bindings()
 
-    @on(Table.Opened)
-    def _opened(self) -> None:
-        entry = self._pointed()
-        if entry is None:
-            return
-        if usable(entry):
-            self._choose(entry)
-        else:
-            self.say(f"{short_name(entry)} {entry.problem}", "error")
+    # Choosing a model.
 
-    def _choose(self, entry: ModelEntry) -> None:
-        if not self._is_chosen(entry):
-            self.post_message(SettingsChanged(model_changes(entry.id)))
+    @on(ModelDeck.Opened)
+    def _opened(self, fact: ModelDeck.Opened) -> None:
+        entry = fact.entry
+        if entry.usable:
+            self._choose(entry.id)
+        else:
+            self.say(f"{short_name(entry.id)} {entry.problem}", "error")
+
+    @on(HubDeck.Picked)
+    def _picked(self, fact: HubDeck.Picked) -> None:
+        self._choose(fact.hub_id)
+
+    def _choose(self, model_id: str) -> None:
+        if self._chosen != model_id:
+            self.post_message(SettingsChanged(model_changes(model_id)))
         then = " Next, the dataset: 3." if place("data") is not None else ""
-        self.post_message(Said(f"{short_name(entry)} is the draft's model.{then}", "good"))
+        self.post_message(Said(f"{short_name(model_id)} is the draft's model.{then}", "good"))
+
+    # What is asked in the line below.
 
     def action_type(self) -> None:
         hint = "A Hub id such as Qwen/Qwen2.5-1.5B-Instruct, a folder, or a GGUF file. → completes."
@@ -197,59 +158,28 @@ class ModelScreen(Page):
         hint = "A folder with models in it or one level below, or a GGUF file. → completes."
         self.query_one(AskLine).ask("add", "folder", hint, completes=(".gguf",))
 
-    def action_rescan(self) -> None:
-        self.query_one("#state", Line).say(dim("looking for models on this machine …"))
-        self._scan()
-
-    def action_forget(self) -> None:
-        if folder := self._folder_of(self._pointed()):
-            self._forget(folder)
-
-    def action_filter(self) -> None:
-        self.add_class("-filter")
-        self.query_one("#filter", Input).focus()
-        self.refresh_bindings()
-
-    def action_unfilter(self) -> None:
-        self.remove_class("-filter")
-        self.query_one("#filter", Input).value = ""
-        self.query_one(Table).focus()
-        self.refresh_bindings()
-
-    @on(Input.Changed, "#filter")
-    def _filter_changed(self) -> None:
-        self._show()
-
-    @on(Input.Submitted, "#filter")
-    def _filter_done(self) -> None:
-        self.query_one(Table).focus()
+    def action_hub(self) -> None:
+        hint = "Part of a name, such as qwen 0.5b. Empty: the models that are fetched most."
+        self.query_one(AskLine).ask("hub", "search the Hub", hint, value=self._hub.words)
 
     @on(AskLine.Answered)
     def _answered(self, answer: AskLine.Answered) -> None:
-        if not answer.text:
+        if answer.purpose == "hub":
             answer.ask.close()
-            return
-        answer.ask.wait("looking …")
-        self._check(answer.purpose, answer.text)
-
-    # What comes from the disk, by threads.
-
-    @on(ModelsListed)
-    def _listed(self, fact: ModelsListed) -> None:
-        first, self._models = self._models is None, fact.models
-        self._show()
-        if first:
-            chosen = (entry.place for entry in fact.models.entries if self._is_chosen(entry))
-            self.query_one(Table).point(next(chosen, ""))
+            self.add_class("-hub")
+            self._hub.take_focus()
+            self._hub.search(answer.text)
+        elif not answer.text:
+            answer.ask.close()
+        else:
+            answer.ask.wait("looking …")
+            self._check(answer.purpose, answer.text)
 
     @on(AnswerTaken)
     def _taken(self, fact: AnswerTaken) -> None:
         if not self.query_one(AskLine).purpose:
             return  # closed meanwhile
-        self._models = fact.models
-        self.query_one("#filter", Input).value = ""
-        self._show()
-        self.query_one(Table).point(fact.point)
+        self._here.show(fact.models, point=fact.point)
         self.query_one(AskLine).close()
         if fact.changes and fact.changes["model.id"] != self._chosen:
             self.post_message(SettingsChanged(fact.changes))
@@ -258,6 +188,85 @@ class ModelScreen(Page):
     @on(Refused)
     def _refused(self, fact: Refused) -> None:
         self.query_one(AskLine).refuse(fact.why)
+
+    # Looking around.
+
+    def action_rescan(self) -> None:
+        if self._on_hub:
+            self._hub.search(self._hub.words)
+        else:
+            self._here.wait()
+            self._scan()
+
+    def action_forget(self) -> None:
+        if folder := self._here.folder:
+            self._forget(folder)
+
+    def action_filter(self) -> None:
+        self._here.filter()
+        self.refresh_bindings()
+
+    def action_back(self) -> None:
+        if self._fetch_is_over:
+            self._link.dismiss()
+            return
+        if self._on_hub:
+            self._hub.stop()
+            self.remove_class("-hub")
+            self._here.point_at_chosen()
+        else:
+            self._here.show_all()
+        self._here.table.focus()
+        self.refresh_bindings()
+
+    # Fetching.
+
+    def action_fetch(self) -> None:
+        self._fetch(self._to_fetch())
+
+    @on(HubDeck.Wanted)
+    def _wanted(self, fact: HubDeck.Wanted) -> None:
+        self._fetch(fact.hub_id)
+
+    def _fetch(self, hub_id: str) -> None:
+        state = self._link.state
+        if state.alive:
+            self.say(f"{state.id} is on its way, and one comes at a time; c stops it.", "warning")
+        elif hub_id:
+            self._link.fetch(hub_id)
+
+    def action_stop(self) -> None:
+        if self._hub.busy:
+            self._hub.stop()
+        else:
+            self._link.stop()
+
+    @on(FetchChanged)
+    def _fetch_changed(self, fact: FetchChanged) -> None:
+        state = fact.state
+        self._show_fetch()
+        self._show_use()
+        if state.phase == "done":
+            took = f"{size(state.total_bytes)} in {duration(state.seconds)}"
+            self.post_message(Said(f"{state.id} is here: {took}. Enter chooses it.", "good"))
+        elif state.phase == "failed" and not self.is_current:
+            self.post_message(Said(f"{state.id} was not fetched; 2 says why.", "error"))
+        if state.phase in ("done", "failed", "stopped"):
+            self._scan()
+        self.refresh_bindings()
+
+    # What comes from the disk, by threads.
+
+    @on(ModelsListed)
+    def _listed(self, fact: ModelsListed) -> None:
+        self._here.show(fact.models)
+        self._hub.show_here(
+            {
+                entry.id: "partly" if entry.incomplete else "wholly"
+                for entry in fact.models.entries
+                if entry.kind == "hub"
+            }
+        )
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="scan")
     def _scan(self) -> None:
@@ -278,8 +287,3 @@ class ModelScreen(Page):
     def _forget(self, folder: str) -> None:
         self.post_message(forgotten_folder(folder, self._chosen))
         self.post_message(Said(f"{folder} is not looked through any more."))
-
-
-def _haystack(entry: ModelEntry) -> str:
-    parts = (entry.id, entry.kind, entry.architecture, entry.model_type, entry.dtype)
-    return " ".join(part.lower() for part in (*parts, entry.quantization) if part)
