@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tui_lora.core.columns import fill, parse_columns, parse_mixed, show_columns
-from tui_lora.core.fields import setting_at
 from tui_lora.core.examples import example
+from tui_lora.core.fields import setting_at
 from tui_lora.core.formats import FORMAT_NAMES, FORMATS, FormatName, Task, decide, shape_of
 from tui_lora.core.rows import BadRow
 
@@ -100,6 +100,47 @@ def test_no_format_is_taken_for_a_task_that_it_cannot_teach(name: str) -> None:
         assert reading is not None or f"set task to {task}" in reason or "no column" in reason
 
 
+SAYS = {"instruction": "Why?", "response": "Because."}
+ASKS = {"question": "Why?", "answer": "Because."}
+ABOUT = {"prompt": [said("user", "Why?\n\nThe sky.")], "completion": ANSWERED}
+RHYMED = {"prompt": [said("system", "Rhyme."), *ASKED], "completion": ANSWERED}
+OPEN_ORCA = {"question": "Why?", "response": "Because."}
+INTEL = {"question": "Why?", "chosen": "Because.", "rejected": "No."}
+
+
+@pytest.mark.parametrize(
+    ("first", "row", "becomes"),
+    [
+        ({**SAYS, "context": ""}, {**SAYS, "context": "The sky."}, ABOUT),
+        (ASKS, {**ASKS, "context": "The sky."}, ABOUT),
+        (SAYS, {**SAYS, "context": {"page": 3}}, CHAT),
+        ({**OPEN_ORCA, "system_prompt": ""}, {**OPEN_ORCA, "system_prompt": "Rhyme."}, RHYMED),
+        ({**INTEL, "system": ""}, {**INTEL, "system": "Rhyme."}, RHYMED),
+        (CASES["messages"][0], {**CASES["messages"][0], "system": "Rhyme."}, RHYMED),
+        ({"article": "x", "highlights": "y"}, {"article": "Why?", "highlights": "Because."}, CHAT),
+    ],
+)
+def test_what_only_some_rows_have_is_read_too(
+    first: dict[str, Any], row: dict[str, Any], becomes: dict[str, Any]
+) -> None:
+    reading, reason = decide([first, row])
+    assert reading is not None, reason
+    assert example(row, reading) == becomes
+    example(first, reading)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": "Because.", "role": "assistant", "parent_id": "a1", "message_id": "a2"},
+        {"passage": "The sky is blue.", "question": "Is it?", "answer": True},
+        {"document": "The sky is blue.", "question": "Is it?", "answer": True},
+    ],
+)
+def test_a_part_of_a_row_is_not_taken_for_all_of_it(row: dict[str, Any]) -> None:
+    assert decide([row])[0] is None
+
+
 def test_the_format_of_most_rows_wins_and_the_reason_counts_them() -> None:
     chat, pair = CASES["messages"][0], CASES["prompt_completion"][0]
     reading, reason = decide([chat, pair, pair, "torn"])
@@ -150,6 +191,13 @@ def test_extra_columns_never_hurt() -> None:
     assert example(page, reading) == {"text": "Once.", "label": "prose"}
 
 
+def test_a_document_that_speaks_of_marks_is_no_conversation() -> None:
+    page = {"text": "Guanaco writes `### Human: …` and `### Assistant: …`.", "file": "a.md"}
+    reading, _ = decide([page])
+    assert reading is not None
+    assert reading.format == "text"
+
+
 def test_a_system_prompt_is_put_where_there_is_none() -> None:
     row = CASES["prompt_completion"][0]
     reading, _ = decide([row], system="Be brief.")
@@ -175,6 +223,16 @@ def test_a_system_prompt_is_put_where_there_is_none() -> None:
             "chosen": ASKED + ANSWERED,
             "rejected": [*ASKED, said("assistant", "No.")],
         },
+        {
+            "conversations": [{"from": "human", "value": "Why?"}],
+            "chosen": {"from": "gpt", "value": "Because."},
+            "rejected": {"from": "gpt", "value": "No."},
+        },
+        {
+            "messages": ASKED + ANSWERED,
+            "chosen": ASKED + ANSWERED,
+            "rejected": [*ASKED, said("assistant", "No.")],
+        },
     ],
 )
 def test_pairs_may_carry_the_prompt_in_both_answers(row: dict[str, Any]) -> None:
@@ -190,11 +248,12 @@ def test_the_chosen_answers_can_be_learned_alone() -> None:
     assert example(row, reading) == CHAT
 
 
-def test_two_texts_are_told_apart_by_their_columns() -> None:
-    row = {"premise": "A cat sleeps.", "hypothesis": "It rests.", "label": "yes"}
+@pytest.mark.parametrize("names", [("premise", "hypothesis"), ("question", "sentence")])
+def test_two_texts_are_told_apart_by_their_columns(names: tuple[str, str]) -> None:
+    row = {names[0]: "A cat sleeps.", names[1]: "It rests.", "label": "yes"}
     reading, _ = decide([row], task="classification")
     assert reading is not None
-    assert example(row, reading)["text"] == "premise: A cat sleeps.\nhypothesis: It rests."
+    assert example(row, reading)["text"] == f"{names[0]}: A cat sleeps.\n{names[1]}: It rests."
 
 
 def test_a_tool_conversation_keeps_its_tools() -> None:
@@ -212,6 +271,8 @@ def test_a_tool_conversation_keeps_its_tools() -> None:
         ("messages", {"messages": ASKED}, "sft", "messages", "nothing to learn"),
         ("alpaca", {"instruction": "", "output": "x"}, "sft", "instruction", "is empty"),
         ("alpaca", {"instruction": "x", "output": 5}, "sft", "output", "is a number"),
+        ("alpaca", {"instruction": "x", "input": 5, "output": "y"}, "sft", "input", "a number"),
+        ("alpaca", {"instruction": "x"}, "sft", "output", "is missing"),
         ("pairs", {"question": "x", "answer": None}, "sft", "answer", "is null"),
         ("guanaco", {"text": "### Human: x"}, "sft", "text", "nothing to learn"),
         ("guanaco", {"text": "Hello"}, "sft", "text", "no turns marked"),

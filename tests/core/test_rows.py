@@ -42,11 +42,22 @@ def test_sharegpt_writes_a_call_as_a_turn() -> None:
     called = {"from": "function_call", "value": '{"name": "add", "arguments": {"a": 1}}'}
     turns = turns_of([{"from": "human", "value": "?"}, called], "conversations")
     assert turns[1]["tool_calls"] == [CALL]
+    twice = {"from": "function_call", "value": f"[{called['value']}, {called['value']}]"}
+    turns = turns_of([{"from": "human", "value": "?"}, twice], "conversations")
+    assert turns[1]["tool_calls"] == [CALL, CALL]
 
 
 def test_content_in_parts_is_put_together() -> None:
     parts = [{"type": "text", "text": "Wh"}, {"type": "text", "text": "y?"}]
     assert turns_of([{"role": "user", "content": parts}], "messages") == [USER]
+
+
+def calls(arguments: Any) -> dict[str, Any]:
+    return {**ANSWER, "tool_calls": [{"function": {"name": "add", "arguments": arguments}}]}
+
+
+def tool(name: str) -> dict[str, Any]:
+    return {"role": "tool", "name": name, "content": "1"}
 
 
 @pytest.mark.parametrize(
@@ -69,6 +80,9 @@ def test_content_in_parts_is_put_together() -> None:
         ([{"role": "tool", "content": "1"}], "m[0].role", "a tool turn without"),
         ([{**USER, "tool_calls": [CALL]}], "m[0].tool_calls", "are for assistant turns"),
         ([USER, {**ANSWER, "tool_calls": [{}]}], "m[1].tool_calls[0]", "no function name"),
+        ([USER, calls({"a": "\ud83d"})], "m[1].tool_calls[0]", "half a character"),
+        ([USER, calls({"a": b"x"})], "m[1].tool_calls[0]", "cannot be written as JSON"),
+        ([USER, calls({"a": 1}), tool("\ud83d")], "m[2].name", "half a character"),
     ],
 )
 def test_turns_that_cannot_be_say_where(turns: Any, field: str, message: str) -> None:
@@ -90,7 +104,14 @@ def test_tools_are_json_however_they_are_written() -> None:
     tools = [{"type": "function", "function": {"name": "add"}}]
     assert tools_of(tools, "tools") == tools_of(json.dumps(tools), "tools") == json.dumps(tools)
     assert tools_of(None, "tools") is tools_of([], "tools") is None
-    for bad, why in (("{", "no JSON"), ({"a": 1}, "not a list"), (["x"], "not an object")):
+    half = [{"name": "\ud83d"}]
+    for bad, why in (
+        ("{", "no JSON"),
+        ({"a": 1}, "not a list"),
+        (["x"], "not an object"),
+        (half, "half a character"),
+        (json.dumps(half), "half a character"),
+    ):
         with pytest.raises(BadRow, match=why):
             tools_of(bad, "tools")
 

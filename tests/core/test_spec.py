@@ -27,10 +27,12 @@ OURS = {
     "dataset.eval_path",
     "dataset.eval_split",
     "dataset.eval_share",
+    "dataset.eval_rows",
     "dataset.max_rows",
     "dataset.overlap",
     "evaluation.keep",
     "evaluation.early_stopping",
+    "evaluation.stop_by",
     "hardware.on_oom",
 }
 
@@ -94,6 +96,12 @@ def test_the_spec_is_frozen() -> None:
         ("dataset.columns", {"prompt": 3}),
         ("dataset.columns", {"prompt": "{question"}),
         ("dataset.mix", [3]),
+        ("lora.target_modules", "*_proj"),
+        ("lora.rank_pattern", {"q_proj": 0}),
+        ("lora.rank_pattern", {"q_proj": 2.5}),
+        ("lora.rank_pattern", "q_proj"),
+        ("lora.alpha_pattern", {"q_proj": math.nan}),
+        ("lora.alpha_pattern", {"(q_proj": 2}),
     ],
 )
 def test_a_bad_value_is_refused_and_its_field_named(path: str, value: Any) -> None:
@@ -212,6 +220,10 @@ def values_of(one: fields.Setting) -> st.SearchStrategy[Any]:
         ),
         "text": text.filter(lambda t: t.lower() not in ("none", "null", "~")),
     }
+    kinds["pairs"] = st.dictionaries(
+        st.sampled_from(["q_proj", r".*\.v_proj", "mlp.up=x"]),
+        st.integers(1, 4096) if one.path == "lora.rank_pattern" else st.floats(0.5, 4096),
+    )
     values = kinds[one.kind]
     if one.kind == "choice" and "yes" in one.choices:
         values = st.one_of(values, st.booleans())
@@ -259,6 +271,10 @@ def test_defaults_can_be_shown_and_typed_again() -> None:
         ("dataset.columns", "question", "question"),
         ("dataset.mix", "more.jsonl*0.5, other/*.md", ("more.jsonl*0.5", "other/*.md")),
         ("dataset.mix", "", ()),
+        ("lora.rank_pattern", "q_proj=8, .*mlp.*=4", {"q_proj": 8, ".*mlp.*": 4}),
+        ("lora.alpha_pattern", "q_proj=2.5", {"q_proj": 2.5}),
+        ("lora.alpha_pattern", "q_proj", "q_proj"),
+        ("lora.rank_pattern", "", {}),
         ("lora.target_modules", "", ""),
     ],
 )

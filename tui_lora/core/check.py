@@ -58,6 +58,7 @@ class CheckProgressed(FromCheck):
 class Checked(FromCheck):
     """The whole dataset was read. `problems` are the first; `kinds` counts all by what is wrong.
 
+    `parts` says which column plays which part (see `core.columns`).
     `listed_in` is the file with every problem, when one was asked for and written.
     """
 
@@ -71,6 +72,7 @@ class Checked(FromCheck):
     held_out_rows: int | None = None
     splits: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    parts: dict[str, str] = {}
     files: int = 1
     size_bytes: int | None = None
     labels: dict[str, int] = {}

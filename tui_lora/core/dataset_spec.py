@@ -94,6 +94,14 @@ class DatasetSpec(Section):
         ge=0,
         le=0.5,
     )
+    eval_rows: int | None = setting(
+        None,
+        "held-out rows",
+        "Measure on at most so many held-out rows: the first of a file or split, or so many of the "
+        "drawn share, whose other rows are not trained on either. Empty: all.",
+        unit="rows",
+        ge=1,
+    )
     max_rows: int | None = setting(
         None, "max rows", "Use only the first so many rows. Empty: all.", unit="rows", ge=1
     )

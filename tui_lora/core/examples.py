@@ -58,7 +58,7 @@ def _chat(row: Mapping[str, Any], reading: Reading) -> Example:
         completion = _answer(row, reading, "completion")
     found: Example = {"prompt": prompt, "completion": completion}
     if "tools" in reading.columns:
-        tools = tools_of(_cell(row, reading, "tools"), _where(reading, "tools"))
+        tools = tools_of(_if_there(row, reading, "tools"), _where(reading, "tools"))
         if tools is not None:
             found["tools"] = tools
     return found
@@ -78,8 +78,8 @@ def _prompt(row: Mapping[str, Any], reading: Reading) -> list[Turn]:
         return _with_system(turns, row, reading)
     text = text_of(value, at)
     if "input" in reading.columns:
-        more = _cell(row, reading, "input")
-        if isinstance(more, str) and more.strip():
+        more = _if_there(row, reading, "input")
+        if more is not None and not (isinstance(more, str) and not more.strip()):
             text = f"{text}\n\n{text_of(more, _where(reading, 'input'))}"
     return _with_system([Turn(role="user", content=text)], row, reading)
 
@@ -97,7 +97,7 @@ def _answer(row: Mapping[str, Any], reading: Reading, part: str) -> list[Turn]:
 def _with_system(turns: list[Turn], row: Mapping[str, Any], reading: Reading) -> list[Turn]:
     if turns[0]["role"] == "system":
         return turns
-    said = _cell(row, reading, "system") if "system" in reading.columns else None
+    said = _if_there(row, reading, "system") if "system" in reading.columns else None
     if not (isinstance(said, str) and said.strip()):
         said = reading.system
     return [Turn(role="system", content=text_of(said, "system")), *turns] if said else turns
@@ -136,6 +136,8 @@ def _side(row: Mapping[str, Any], reading: Reading, part: str) -> list[Turn]:
     at, value = _where(reading, part), _cell(row, reading, part)
     if isinstance(value, str) and "prompt" not in reading.columns and _HH.match(value):
         return _marked_turns(text_of(value, at), _HH, at)
+    if isinstance(value, Mapping):
+        value = [value]
     if isinstance(value, Sequence) and not isinstance(value, str):
         return turns_of(value, at)
     return [Turn(role="assistant", content=text_of(value, at))]
@@ -171,7 +173,9 @@ def _cell(row: Mapping[str, Any], reading: Reading, part: str) -> Any:
     """What stands in the column that plays `part`, or the user's template filled."""
     column = reading.columns[part]
     if not is_template(column):
-        return row.get(column)
+        if column not in row:
+            raise BadRow("is missing", column, "missing column")
+        return row[column]
     try:
         return fill(column, row)
     except KeyError as error:
@@ -179,6 +183,12 @@ def _cell(row: Mapping[str, Any], reading: Reading, part: str) -> Any:
         raise BadRow(
             f"has no column {error} for the template over {there}", part, "missing column"
         ) from None
+
+
+def _if_there(row: Mapping[str, Any], reading: Reading, part: str) -> Any:
+    """The same of a part that not every row has; None for none."""
+    column = reading.columns[part]
+    return _cell(row, reading, part) if column in row or is_template(column) else None
 
 
 def _where(reading: Reading, part: str) -> str:

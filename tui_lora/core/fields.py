@@ -15,12 +15,13 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from tui_lora.core.columns import parse_columns, show_columns
+from tui_lora.core.pairs import parse_pairs, show_pairs
 from tui_lora.core.spec import SHORT, RunSpec
 
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 _LIST = re.compile(r"\[.*\]", re.DOTALL)
 
-Kind = Literal["text", "whole", "number", "yes_no", "choice", "names", "columns"]
+Kind = Literal["text", "whole", "number", "yes_no", "choice", "names", "columns", "pairs"]
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _setting(path: str, field: FieldInfo) -> Setting:
     elif any(get_origin(o) is tuple for o in options):
         kind = "names"
     elif any(get_origin(o) is dict for o in options):
-        kind = "columns"
+        kind = "columns" if get_args(options[0])[1] is str else "pairs"
     low: Any = None
     high: Any = None
     above = below = False
@@ -179,7 +180,8 @@ def show(value: Any) -> str:
         short = f"{value:g}"
         return short if float(short) == value else repr(value)
     if isinstance(value, Mapping):
-        return show_columns(value)
+        texts = all(isinstance(item, str) for item in value.values())
+        return show_columns(value) if texts else show_pairs(value)
     if isinstance(value, (tuple, list)):
         return ", ".join(str(item) for item in value)
     return str(value)
@@ -204,9 +206,9 @@ def read(path: str, text: str) -> Any:
     if found.kind == "names" and ("," in text or _LIST.fullmatch(text)):
         inner = text[1:-1] if _LIST.fullmatch(text) else text
         return tuple(name.strip(" '\"") for name in inner.split(",") if name.strip())
-    if found.kind == "columns":
+    if found.kind in ("columns", "pairs"):
         try:
-            return parse_columns(text)
+            return parse_columns(text) if found.kind == "columns" else parse_pairs(text)
         except ValueError:
             return text
     if found.kind in ("whole", "number"):

@@ -34,6 +34,9 @@ _TEXT_PAIRS = (
     ("sentence1", "sentence2"),
     ("question1", "question2"),
     ("text1", "text2"),
+    ("question", "sentence"),
+    ("question", "passage"),
+    ("query", "passage"),
 )
 _PAIRS = (
     ("question", "answer"),
@@ -49,7 +52,19 @@ _PAIRS = (
     ("inputs", "targets"),
     ("source", "target"),
     ("user", "assistant"),
+    ("document", "summary"),
+    ("dialogue", "summary"),
+    ("article", "summary"),
+    ("article", "highlights"),
 )
+_NAMES_OF_ASKED = ("instruction", "question", "query")
+"""What is asked about a text of its own, if there is one; a `prompt` holds it already."""
+MAY_BE_THERE: Mapping[str, tuple[str, ...]] = {
+    "system": ("system", "system_prompt"),
+    "input": ("input", "context"),
+    "tools": ("tools",),
+}
+"""The parts that only some rows of a format have, and what their columns are called."""
 
 
 def _turns_in(row: Mapping[str, Any], key: str) -> str | None:
@@ -72,16 +87,15 @@ def messages(row: Mapping[str, Any]) -> Mapping[str, str] | None:
 
 def sharegpt(row: Mapping[str, Any]) -> Mapping[str, str] | None:
     name = _turns_in(row, "from")
-    return None if name is None else _with_own(row, {"messages": name}, "system", "tools")
+    if name is None or ("chosen" in row and "rejected" in row):
+        return None
+    return _with_own(row, {"messages": name}, "system", "tools")
 
 
 def alpaca(row: Mapping[str, Any]) -> Mapping[str, str] | None:
     if "instruction" not in row or "output" not in row:
         return None
-    columns = {"prompt": "instruction", "input": "input", "completion": "output"}
-    if "input" not in row:
-        del columns["input"]
-    return _with_own(row, columns, "system")
+    return _with_own(row, {"prompt": "instruction", "completion": "output"}, "input", "system")
 
 
 def prompt_completion(row: Mapping[str, Any]) -> Mapping[str, str] | None:
@@ -93,7 +107,8 @@ def prompt_completion(row: Mapping[str, Any]) -> Mapping[str, str] | None:
 def pairs(row: Mapping[str, Any]) -> Mapping[str, str] | None:
     for prompt, completion in _PAIRS:
         if isinstance(row.get(prompt), str) and isinstance(row.get(completion), str):
-            return _with_own(row, {"prompt": prompt, "completion": completion}, "system")
+            columns = {"prompt": prompt, "completion": completion}
+            return _with_own(row, columns, *_beside(prompt))
     return None
 
 
@@ -106,9 +121,11 @@ def gsm8k(row: Mapping[str, Any]) -> Mapping[str, str] | None:
 
 def guanaco(row: Mapping[str, Any]) -> Mapping[str, str] | None:
     text = row.get("text")
-    if isinstance(text, str) and len({m.lower() for m in MARKS_OF_GUANACO.findall(text)}) == 2:
-        return {"text": "text"}
-    return None
+    # At its beginning: a document may well speak of such marks.
+    if not isinstance(text, str) or not MARKS_OF_GUANACO.match(text):
+        return None
+    both = len({who.lower() for who in MARKS_OF_GUANACO.findall(text)}) == 2
+    return {"text": "text"} if both else None
 
 
 def preference(row: Mapping[str, Any]) -> Mapping[str, str] | None:
@@ -116,13 +133,27 @@ def preference(row: Mapping[str, Any]) -> Mapping[str, str] | None:
         return None
     columns = {"chosen": "chosen", "rejected": "rejected"}
     prompt = next((name for name in ("prompt", "question", "instruction") if name in row), None)
-    return _with_own(row, {"prompt": prompt, **columns} if prompt else columns, "system")
+    prompt = prompt or _turns_that_ask(row)
+    if prompt is None:
+        return _with_own(row, columns, "system")
+    return _with_own(row, {"prompt": prompt, **columns}, *_beside(prompt))
+
+
+def _turns_that_ask(row: Mapping[str, Any]) -> str | None:
+    """The column of a conversation that the two answers carry on."""
+    for who, asking in (("role", "user"), ("from", "human")):
+        name = _turns_in(row, who)
+        last = row[name][-1] if name is not None else None
+        if isinstance(last, Mapping) and last.get(who) == asking:
+            return name
+    return None
 
 
 def kto(row: Mapping[str, Any]) -> Mapping[str, str] | None:
     if "prompt" not in row or "completion" not in row or "label" not in row:
         return None
-    return {"prompt": "prompt", "completion": "completion", "label": "label"}
+    columns = {"prompt": "prompt", "completion": "completion", "label": "label"}
+    return _with_own(row, columns, "system")
 
 
 def classification(
@@ -143,7 +174,11 @@ def _is_label(value: Any) -> bool:
 
 
 def text(row: Mapping[str, Any]) -> Mapping[str, str] | None:
+    if "parent_id" in row and "role" in row:  # one turn of a tree of them
+        return None
     name = next((name for name in _NAMES_OF_TEXT if isinstance(row.get(name), str)), None)
+    if name != "text" and "question" in row:
+        return None
     if name is None:
         texts = [key for key, value in row.items() if isinstance(value, str)]
         # A name with a brace in it would be taken for a template.
@@ -152,6 +187,17 @@ def text(row: Mapping[str, Any]) -> Mapping[str, str] | None:
     return None if name is None else {"text": name}
 
 
+def _beside(prompt: str) -> tuple[str, ...]:
+    return ("input", "system") if prompt in _NAMES_OF_ASKED else ("system",)
+
+
 def _with_own(row: Mapping[str, Any], columns: dict[str, str], *parts: str) -> dict[str, str]:
-    """`columns` with the parts that have a column of their own name."""
-    return columns | {part: part for part in parts if row.get(part)}
+    """`columns` with those of `parts` that have a column of their own, also where it is empty."""
+    found = dict(columns)
+    for part in parts:
+        kinds = str | list | None if part == "tools" else str | None
+        for name in MAY_BE_THERE[part]:
+            if name in row and name not in found.values() and isinstance(row[name], kinds):
+                found[part] = name
+                break
+    return found

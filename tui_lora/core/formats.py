@@ -186,9 +186,11 @@ def decide(
     found: tuple[Format, Mapping[str, str], str] | None
     if format != "auto":
         named = format_of(format)
-        own = next((c for row in objects if (c := named.columns(row))), None) or {}
+        own: Mapping[str, str] = {}
+        for row in objects:
+            own = _together(own, named.columns(row) or {})
         found = named, own, "as you said"
-    elif given and (by_parts := _by_parts(given, objects)) is not None:
+    elif given and (by_parts := _by_parts(given)) is not None:
         found = by_parts, {}, f"your columns: {show_columns(given)}"
     else:
         found = _most(objects, len(rows), task)
@@ -216,7 +218,7 @@ def decide(
     return Reading(which.name, effective, reason, system or None, task, which.title), reason
 
 
-def _by_parts(given: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> Format | None:
+def _by_parts(given: Mapping[str, str]) -> Format | None:
     """The format whose parts the user named; the one that needs most of them."""
     wanted: dict[frozenset[str], FormatName] = {
         frozenset(("prompt", "completion", "label")): "kto",
@@ -247,9 +249,17 @@ def _most(
             able = [(format_of("classification"), may_be)] if may_be is not None else []
         for which, found in (able or fits)[:1]:
             votes[which.name] += 1
-            columns.setdefault(which.name, found)
+            columns[which.name] = _together(columns.get(which.name, {}), found)
     if not votes:
         return None
     name = max(votes, key=lambda n: (votes[n], -FORMAT_NAMES.index(n)))
     which = format_of(name)
     return which, columns[name], f"{votes[name]} of the first {seen} rows have {which.sign}"
+
+
+def _together(before: Mapping[str, str], more: Mapping[str, str]) -> Mapping[str, str]:
+    """The columns of the rows before, with the parts that only a later row has."""
+    if not before:
+        return more
+    own = (part for part in signs.MAY_BE_THERE if part in more and part not in before)
+    return {**before, **{part: more[part] for part in own}}

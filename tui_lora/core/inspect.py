@@ -54,6 +54,18 @@ class LookAt(ToInspect):
     part: Part = "train"
 
 
+class FindText(ToInspect):
+    """Find the next row from `start` (from 0) on that holds a text, in whatever case, of a dataset
+    that a viewer cannot read itself."""
+
+    type: ClassVar[str] = "find_text"
+    id: str
+    spec: dict[str, Any]
+    text: str
+    start: int = 0
+    part: Part = "train"
+
+
 class MeasureLengths(ToInspect):
     """Tokenize up to `rows` rows, spread over the dataset, and count; answers as it goes."""
 
@@ -105,7 +117,8 @@ class Sequence(BaseModel):
 class RowFed(FromInspect):
     """A row becomes one sequence, the passages of a long text, or a chosen and a rejected answer.
 
-    `label` is what a classifier or KTO is to learn; `notes` are for people.
+    `label` is what a classifier or KTO is to learn. `notes` say what is wrong with the row, or odd;
+    `choices` what was chosen for every row, such as a template.
     """
 
     type: ClassVar[str] = "row_fed"
@@ -115,6 +128,7 @@ class RowFed(FromInspect):
     label: str = ""
     template: str = ""
     notes: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -157,6 +171,14 @@ class Looked(FromInspect):
     usable: int
     rows: int | None = None
     first_problem: str = ""
+
+
+class TextFound(FromInspect):
+    """The row that holds the text; None where no row from there on does."""
+
+    type: ClassVar[str] = "text_found"
+    id: str
+    row: int | None
 
 
 class LengthsMeasured(FromInspect):
@@ -211,7 +233,16 @@ class InspectFailed(FromInspect):
     message: str
 
 
-TO_INSPECT: Wire[ToInspect] = Wire(FeedRow, ReadRow, LookAt, MeasureLengths, CancelInspect)
+TO_INSPECT: Wire[ToInspect] = Wire(
+    FeedRow, ReadRow, LookAt, FindText, MeasureLengths, CancelInspect
+)
 FROM_INSPECT: Wire[FromInspect] = Wire(
-    RowFed, RowRead, Looked, LengthsMeasured, InspectWorking, InspectReady, InspectFailed
+    RowFed,
+    RowRead,
+    Looked,
+    TextFound,
+    LengthsMeasured,
+    InspectWorking,
+    InspectReady,
+    InspectFailed,
 )

@@ -58,10 +58,15 @@ def text_of(value: Any, field: str) -> str:
         raise BadRow(f"is {_kind(value)}, not text", field)
     if not value.strip():
         raise BadRow("is empty", field, "empty")
-    if _HALF_CHARACTER.search(value):
-        # JSON can spell it (an emoji cut in two), UTF-8 and every tokenizer refuse it.
+    return _whole(value, field)
+
+
+def _whole(text: str, field: str) -> str:
+    """`text`; raises BadRow for what JSON can spell (an emoji cut in two), and UTF-8 and every
+    tokenizer refuse."""
+    if _HALF_CHARACTER.search(text):
         raise BadRow("holds half a character (a lone surrogate)", field, "broken text")
-    return value
+    return text
 
 
 def turns_of(value: Any, field: str) -> list[Turn]:
@@ -80,19 +85,15 @@ def turns_of(value: Any, field: str) -> list[Turn]:
 def _turn(item: Any, at: str) -> Turn:
     if not isinstance(item, Mapping):
         raise BadRow("is not an object with role and content", at)
-    role_key, text_key = (
-        ("from", "value")
-        if "from" in item and "role" not in item
-        else (
-            "role",
-            "content",
-        )
-    )
+    is_sharegpt = "from" in item and "role" not in item
+    role_key, text_key = ("from", "value") if is_sharegpt else ("role", "content")
     role = item.get(role_key)
     if role == "function_call":
         # LLaMA-Factory's ShareGPT writes a call as a turn of its own.
-        called = text_of(item.get(text_key), f"{at}.{text_key}")
-        return Turn(role="assistant", content="", tool_calls=[_call(called, f"{at}.{text_key}")])
+        here = f"{at}.{text_key}"
+        called = _json(text_of(item.get(text_key), here), here)
+        several = called if isinstance(called, list) and called else [called]
+        return Turn(role="assistant", content="", tool_calls=[_call(one, here) for one in several])
     known = SAME_ROLES.get(role, role) if isinstance(role, str) else None
     if known not in ROLES:
         raise BadRow(
@@ -112,7 +113,7 @@ def _turn(item: Any, at: str) -> Turn:
         return Turn(role="assistant", content=said, tool_calls=found)
     turn = Turn(role=str(known), content=text_of(content, f"{at}.{text_key}"))
     if known == "tool" and isinstance(item.get("name"), str):
-        turn["name"] = item["name"]
+        turn["name"] = _whole(item["name"], f"{at}.name")
     return turn
 
 
@@ -138,10 +139,9 @@ def _call(call: Any, at: str) -> dict[str, Any]:
         arguments = _json(arguments, f"{at}.arguments")
     if not isinstance(arguments, Mapping):
         raise BadRow("is not an object", f"{at}.arguments")
-    return {
-        "type": "function",
-        "function": {"name": inner["name"], "arguments": dict(arguments)},
-    }
+    function = {"name": inner["name"], "arguments": dict(arguments)}
+    _written(function, at)
+    return {"type": "function", "function": function}
 
 
 def tools_of(value: Any, field: str) -> str | None:
@@ -153,7 +153,17 @@ def tools_of(value: Any, field: str) -> str | None:
         raise BadRow("is not a list of tools", field)
     if any(not isinstance(tool, Mapping) for tool in found):
         raise BadRow("holds what is not an object", field)
-    return json.dumps(list(found), ensure_ascii=False) if found else None
+    return _written(list(found), field) if found else None
+
+
+def _written(value: Any, at: str) -> str:
+    """`value` as JSON text; raises BadRow for what a table may hold and JSON cannot, such as a
+    date."""
+    try:
+        written = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        raise BadRow("cannot be written as JSON", at) from None
+    return _whole(written, at)
 
 
 def _json(text: str, at: str) -> Any:

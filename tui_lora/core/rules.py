@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from tui_lora.core.adapter_rules import ADAPTER_RULES
 from tui_lora.core.columns import parse_mixed
 from tui_lora.core.errors import Problem
 from tui_lora.core.spec import RunSpec
@@ -32,14 +33,14 @@ def _whole_warmup_steps(spec: RunSpec) -> Problem | None:
     return None
 
 
-def _dora_on_int8(spec: RunSpec) -> Problem | None:
-    if spec.lora.variant == "dora" and spec.quantization.scheme == "int8":
-        return Problem(
-            "DoRA on an int8 base is not reliable (it needs the unpacked weights at every step).",
-            "lora.variant",
-            mend="Use nf4 or no quantization, or another variant.",
-        )
-    return None
+def _f1_of_labels(spec: RunSpec) -> Problem | None:
+    if spec.evaluation.stop_by == "loss" or spec.task == "classification":
+        return None
+    return Problem(
+        f"macro_f1 is of labels, and task is {spec.task}.",
+        "evaluation.stop_by",
+        mend="Set it to loss.",
+    )
 
 
 def _early_stopping_needs_evaluation(spec: RunSpec) -> Problem | None:
@@ -54,18 +55,6 @@ def _early_stopping_needs_evaluation(spec: RunSpec) -> Problem | None:
     return None
 
 
-def _no_quantized_dtype_mix(spec: RunSpec) -> Problem | None:
-    four_bit = spec.quantization.scheme in ("nf4", "fp4")
-    if not four_bit and spec.quantization.compute_dtype != "auto":
-        return Problem(
-            f"only means something for nf4 and fp4, and quantization is "
-            f"{spec.quantization.scheme}.",
-            "quantization.compute_dtype",
-            mend="Set it to auto, or model.dtype instead.",
-        )
-    return None
-
-
 def _eval_file_is_not_the_dataset(spec: RunSpec) -> Problem | None:
     if spec.dataset.eval_path is not None and spec.dataset.eval_path == spec.dataset.path:
         return Problem(
@@ -73,13 +62,6 @@ def _eval_file_is_not_the_dataset(spec: RunSpec) -> Problem | None:
             "dataset.eval_path",
             mend="Leave it empty and set dataset.eval_share.",
         )
-    return None
-
-
-def _named_targets_are_names(spec: RunSpec) -> Problem | None:
-    targets = spec.lora.target_modules
-    if isinstance(targets, tuple) and any(not name.strip() for name in targets):
-        return Problem("has an empty name in its list.", "lora.target_modules")
     return None
 
 
@@ -165,13 +147,12 @@ def _weights_are_numbers(spec: RunSpec) -> Problem | None:
 
 
 RULES: tuple[Rule, ...] = (
+    *ADAPTER_RULES,
     _warmup_within_run,
     _whole_warmup_steps,
-    _dora_on_int8,
+    _f1_of_labels,
     _early_stopping_needs_evaluation,
-    _no_quantized_dtype_mix,
     _eval_file_is_not_the_dataset,
-    _named_targets_are_names,
     _one_device,
     _loss_on_answers_of_sft,
     _text_has_no_answer,

@@ -7,21 +7,21 @@ tests hold the named arguments against the installed libraries.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError
 
 from tui_lora.core.dataset_spec import DatasetSpec as DatasetSpec
 from tui_lora.core.errors import Problem, SpecError
+from tui_lora.core.lora_spec import LoraSpec as LoraSpec
+from tui_lora.core.quantization_spec import QuantizationSpec as QuantizationSpec
 from tui_lora.core.section import Section, setting
 from tui_lora.core.spec_problems import in_our_words
+from tui_lora.core.training_spec import TrainingSpec as TrainingSpec
 
 SHORT = {"model": "id", "dataset": "path"}
 """`model: PATH` and `dataset: PATH` stand for these fields."""
-
-_NAMES = re.compile(r"\s*[\w.]+(\s*,\s*[\w.]+)*[\s,]*")
 
 
 class ModelSpec(Section):
@@ -64,193 +64,6 @@ class ModelSpec(Section):
     )
 
 
-class QuantizationSpec(Section):
-    scheme: Literal["none", "int8", "nf4", "fp4"] = setting(
-        "none",
-        "quantization",
-        "How the frozen base is stored: none (16 or 32 bits), int8 (half of 16 bits), nf4 or fp4 "
-        "(about a quarter). The adapter itself is never quantized.",
-        argument="BitsAndBytesConfig.load_in_4bit, BitsAndBytesConfig.load_in_8bit, "
-        "BitsAndBytesConfig.bnb_4bit_quant_type",
-    )
-    double_quant: bool = setting(
-        True,
-        "double quant",
-        "Quantize the 4-bit scales too: saves about 0.37 bits a weight, costs a little time. Only "
-        "for nf4 and fp4.",
-        argument="BitsAndBytesConfig.bnb_4bit_use_double_quant",
-    )
-    compute_dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
-        "auto",
-        "compute dtype",
-        "Precision in which 4-bit weights are unpacked and multiplied. auto: the same as dtype.",
-        argument="BitsAndBytesConfig.bnb_4bit_compute_dtype",
-    )
-
-
-class LoraSpec(Section):
-    r: int = setting(
-        16,
-        "rank",
-        "Width of the bypass: each target of shape out x in gains r x (in + out) weights. 8 to 32 "
-        "is usual.",
-        argument="LoraConfig.r",
-        ge=1,
-        le=1024,
-    )
-    alpha: float = setting(
-        32,
-        "alpha",
-        "Strength of the adapter: its output is scaled by alpha / r. Twice the rank is usual.",
-        argument="LoraConfig.lora_alpha",
-        gt=0,
-        le=4096,
-    )
-    dropout: float = setting(
-        0.05,
-        "dropout",
-        "Share of the adapter's inputs dropped while training; a little of it slows over-fitting.",
-        argument="LoraConfig.lora_dropout",
-        ge=0,
-        lt=1,
-    )
-    target_modules: str | tuple[str, ...] = setting(
-        "all-linear",
-        "targets",
-        "Which layers get an adapter: all-linear (every linear layer but the output), or names "
-        "such as q_proj, v_proj.",
-        argument="LoraConfig.target_modules",
-        min_length=1,
-    )
-    variant: Literal["lora", "rslora", "dora"] = setting(
-        "lora",
-        "variant",
-        "lora; rslora scales by alpha / sqrt(r), steadier at high ranks; dora learns direction and "
-        "length apart, slower and often a little better.",
-        argument="LoraConfig.use_rslora, LoraConfig.use_dora",
-    )
-
-    @field_validator("target_modules")
-    @classmethod
-    def _text_is_a_list(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        # PEFT takes a lone text for a pattern over whole paths, which a name never matches.
-        if isinstance(value, str) and value != "all-linear" and _NAMES.fullmatch(value):
-            return tuple(re.findall(r"[\w.]+", value))
-        return value
-
-
-class TrainingSpec(Section):
-    epochs: float = setting(
-        3,
-        "epochs",
-        "How often every row is seen. Unused when max steps is set.",
-        argument="SFTConfig.num_train_epochs",
-        gt=0,
-        le=1000,
-    )
-    max_steps: int | None = setting(
-        None,
-        "max steps",
-        "Stop after so many optimizer steps, whatever the epochs say. Empty: the epochs decide.",
-        argument="SFTConfig.max_steps",
-        unit="steps",
-        ge=1,
-    )
-    micro_batch: int = setting(
-        2,
-        "micro-batch",
-        "Rows that go through the model at once. The first thing to lower when memory is short.",
-        argument="SFTConfig.per_device_train_batch_size",
-        unit="rows",
-        ge=1,
-        le=1024,
-    )
-    accumulation: int = setting(
-        8,
-        "accumulation",
-        "Micro-batches summed before a step: micro-batch x accumulation rows make one step, at the "
-        "memory of one micro-batch.",
-        argument="SFTConfig.gradient_accumulation_steps",
-        ge=1,
-        le=4096,
-    )
-    learning_rate: float = setting(
-        2e-4,
-        "learning rate",
-        "Size of a step. 1e-4 to 3e-4 is usual for LoRA; about ten times that of full fine-tuning.",
-        argument="SFTConfig.learning_rate",
-        gt=0,
-        le=1,
-    )
-    scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup"] = setting(
-        "cosine",
-        "scheduler",
-        "How the learning rate falls over the run.",
-        argument="SFTConfig.lr_scheduler_type",
-    )
-    warmup: float = setting(
-        0.03,
-        "warm-up",
-        "The rate climbs from 0 at the start: below 1 a share of all steps, from 1 on a number of "
-        "steps.",
-        argument="SFTConfig.warmup_steps",
-        ge=0,
-    )
-    max_length: int = setting(
-        1024,
-        "max length",
-        "Longest row; what goes beyond is cut off at the end. Memory grows with it.",
-        argument="SFTConfig.max_length",
-        unit="tokens",
-        ge=8,
-        le=1_048_576,
-    )
-    packing: Literal["auto"] | bool = setting(
-        "auto",
-        "packing",
-        "Put several short rows into one sequence, so that no padding is computed. auto: off, "
-        "since rows stay apart only with flash attention.",
-        argument="SFTConfig.packing",
-    )
-    optimizer: Literal["auto", "adamw_torch", "adamw_torch_fused", "adamw_8bit"] = setting(
-        "auto",
-        "optimizer",
-        "auto: adamw_torch_fused, the fastest exact AdamW. adamw_8bit keeps its two states in 8 "
-        "bits, which saves little for an adapter.",
-        argument="SFTConfig.optim",
-    )
-    weight_decay: float = setting(
-        0.0,
-        "weight decay",
-        "Pulls the adapter's weights towards 0 each step.",
-        argument="SFTConfig.weight_decay",
-        ge=0,
-        le=1,
-    )
-    max_grad_norm: float = setting(
-        1.0,
-        "gradient clip",
-        "Gradients longer than this are shortened to it; 0 leaves them alone.",
-        argument="SFTConfig.max_grad_norm",
-        ge=0,
-    )
-    gradient_checkpointing: Literal["auto"] | bool = setting(
-        "auto",
-        "checkpointing",
-        "Forget activations and compute them again on the way back: much less memory, about a "
-        "quarter slower. auto: on with a GPU, off on the CPU.",
-        argument="SFTConfig.gradient_checkpointing",
-    )
-    seed: int = setting(
-        42,
-        "seed",
-        "Fixes the order of the rows, the adapter's start and dropout.",
-        argument="SFTConfig.seed",
-        ge=0,
-        lt=2**32,
-    )
-
-
 class EvaluationSpec(Section):
     every_steps: int = setting(
         100,
@@ -288,9 +101,15 @@ class EvaluationSpec(Section):
     early_stopping: int | None = setting(
         None,
         "early stopping",
-        "End the run after so many evaluations without a better eval loss. Empty: never.",
+        "End the run after so many evaluations without a better result. Empty: never.",
         unit="evaluations",
         ge=1,
+    )
+    stop_by: Literal["loss", "macro_f1"] = setting(
+        "loss",
+        "better means",
+        "What early stopping goes by: the eval loss, or for classification macro_f1 (the mean of "
+        "the labels' F1).",
     )
 
 

@@ -60,8 +60,8 @@ class RunView:
     """The state of a run as its events tell it; `apply` them in order.
 
     `step_metrics` and `eval_metrics` are the task's own curves by the names of `core/metrics.py`:
-    of the micro-batches of a step, and of the held-out rows. Of a curve's `best` little can be
-    said there: it is the lowest value. One thread folds; it hands others a `snapshot`.
+    of the micro-batches of a step, and of the held-out rows. Their `best` is the lowest value,
+    whichever way is better. One thread folds; it hands others a `snapshot`.
     """
 
     attempt: int | None = None
