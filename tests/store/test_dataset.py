@@ -101,6 +101,8 @@ def test_max_rows_are_rows_that_can_be_used(tmp_path: Path) -> None:
     content = "\n".join(["{", *(pair(n) for n in range(200))])
     found = seen(tmp_path, content, max_rows=120)
     assert (found.rows, found.usable_rows, found.complete) == (121, 120, False)
+    found = seen(tmp_path, content, max_rows=5)
+    assert (found.rows, found.usable_rows, found.complete) == (6, 5, False)
 
 
 def test_what_the_user_says_is_taken(tmp_path: Path) -> None:

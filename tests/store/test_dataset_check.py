@@ -65,7 +65,7 @@ HALF = '{"messages": [{"role": "user", "content": "\\ud83d"}]}'
         (turns(ANSWER), "nothing to learn", "messages", "no turn before"),
         (HALF, "broken text", "messages[0].content", "half a character"),
         ({"messages": "x"}, "wrong type", "messages", "not a list of turns"),
-        ({"other": 1}, "wrong type", "messages", "not a list of turns"),
+        ({"other": 1}, "missing column", "messages", "is missing"),
     ],
 )
 def test_what_leaves_a_row_out(tmp_path: Path, row: Any, kind: str, field: str, words: str) -> None:
@@ -131,12 +131,22 @@ def test_rows_of_the_held_out_file_are_left_out(tmp_path: Path) -> None:
     rows_file(tmp_path / "e.jsonl", [pair(3), pair(99), "{"])
     found = checked(tmp_path / "d.jsonl", eval_path=str(tmp_path / "e.jsonl"))
     assert (found.held_out_rows, found.also_held_out, found.usable_rows) == (2, 2, 9)
-    assert [(p.row, p.message) for p in found.problems if p.left_out] == [
+    held_out, *others = found.problems
+    assert [(p.row, p.message) for p in others if p.left_out] == [
         (3, "is held out too"),
         (10, "is held out too"),
     ]
-    assert found.problems[0].message.startswith("1 of 3 held-out rows cannot be used (line 3: ")
-    assert (found.problems[0].row, found.problems[0].line) == (-1, 0)
+    words = "1 of 3 held-out rows cannot be used (line 3: is no JSON: "
+    assert held_out.message.startswith(words)
+    assert (held_out.row, held_out.line, held_out.left_out) == (-1, 0, True)
+
+
+def test_held_out_rows_that_are_not_measured_are_not_read(tmp_path: Path) -> None:
+    rows_file(tmp_path / "d.jsonl", [pair(n) for n in range(10)])
+    rows_file(tmp_path / "e.jsonl", ["{", pair(98), pair(3), pair(4), "{"])
+    found = checked(tmp_path / "d.jsonl", eval_path=str(tmp_path / "e.jsonl"), eval_rows=2)
+    assert (found.held_out_rows, found.also_held_out, found.usable_rows) == (2, 1, 9)
+    assert found.problems[0].message.startswith("1 of 3 held-out rows cannot be used (line 1:")
 
 
 def test_rows_that_are_the_same_as_one_drawn_by_seed_are_left_out(tmp_path: Path) -> None:
@@ -170,6 +180,7 @@ def test_labels_are_counted(tmp_path: Path) -> None:
     [
         (1, "has one label only ('0'); nothing to tell apart"),
         (MOST_LABELS + 1, "has 1,001 different labels, which is no set of classes"),
+        (10 * MOST_LABELS, "has 10,000 different labels, which is no set of classes"),
         (10 * MOST_LABELS + 5, "has over 10,000 different labels, which is no set of classes"),
     ],
 )

@@ -51,6 +51,9 @@ def test_a_file_or_split_of_its_own(tmp_path: Path) -> None:
     file = spec_for(tmp_path, pairs(2), eval_path=str(folder / "test.jsonl"))
     assert asked(file) == [("test", "a")]
     assert held_out(file, 5).source.startswith("held-out file ")
+    file = spec_for(tmp_path, pairs(3), eval_path=str(folder / "train.jsonl"), eval_rows=1)
+    (folder / "train.jsonl").write_text("\n".join(map(json.dumps, pairs(3))))
+    assert asked(file) == [("q0", "a0")]
 
 
 def test_too_much_to_read_for_the_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

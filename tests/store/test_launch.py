@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tui_lora.core.spec import ModelSpec
 from tui_lora.store import launch
+from tui_lora.store.adapters import ChatTarget
 
 
 @pytest.mark.parametrize(
@@ -37,3 +39,14 @@ def test_folders_are_meant_from_where_the_viewer_stands(
     assert environment["TUI_LORA_CACHE"] == str(tmp_path / "cache")
     assert environment["HF_HOME"] == "/somewhere/hf"
     assert "HF_HUB_CACHE" not in environment
+
+
+@pytest.mark.parametrize("classifier", [False, True])
+def test_a_chat_worker_is_told_of_a_classifier_before_it_loads(
+    monkeypatch: pytest.MonkeyPatch, classifier: bool
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(launch, "start_pipe_worker", lambda *a, **_: told.extend(a))
+    folder = Path("/runs/one/adapter")
+    launch.start_chat(ChatTarget("one", ModelSpec(id="m"), adapter=folder, classifier=classifier))
+    assert (told[-2:] == ["--classifier", str(folder)]) is classifier

@@ -34,6 +34,13 @@ def test_the_demo_model_is_always_there_and_once(machine: Path) -> None:
     assert not listed.notes
 
 
+def test_models_near_are_listed(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(machine)
+    near = {str(write_model(machine / name)) for name in ("mine", "models/one")}
+    write_model(machine / "models" / "deeper" / "two")
+    assert {entry.place for entry in list_models().entries if entry.id != DEMO_MODEL} == near
+
+
 def test_folders_and_files_are_remembered_once_and_forgotten(machine: Path) -> None:
     model = write_model(machine / "models" / "one")
     gguf = machine / "x.gguf"

@@ -128,6 +128,27 @@ def test_rows_that_teach_another_task(data: dict[str, Any], tmp_path: Path) -> N
     assert found(data, **asked) == {}
 
 
+@pytest.mark.parametrize(("labels", "words"), [(1, "the same label, '0'"), (1500, "over 1,000")])
+def test_labels_that_are_none(
+    data: dict[str, Any], tmp_path: Path, labels: int, words: str
+) -> None:
+    rows = "".join(f"text {n},{n % labels}\n" for n in range(max(20, 2 * labels)))
+    (tmp_path / "t.csv").write_text(f"text,label\n{rows}")
+    asked = {"dataset__path": "t.csv", "dataset__eval_path": None, "task": "classification"}
+    wrong = found(data, **asked)
+    assert list(wrong) == ["dataset.path"]
+    assert words in wrong["dataset.path"]
+
+
+def test_a_table_sorted_by_its_labels_may_begin_with_one(
+    data: dict[str, Any], tmp_path: Path
+) -> None:
+    rows = "".join(f"text {n},{n // 2500}\n" for n in range(5000))
+    (tmp_path / "t.csv").write_text(f"text,label\n{rows}")
+    asked = {"dataset__path": "t.csv", "dataset__eval_path": None, "task": "classification"}
+    assert found(data, **asked) == {}
+
+
 def test_splits_that_are_not_there(data: dict[str, Any], tmp_path: Path) -> None:
     for name in ("train", "test"):
         (tmp_path / "d").mkdir(exist_ok=True)
@@ -168,9 +189,9 @@ def test_parquet_and_the_hub_are_left_to_the_worker(data: dict[str, Any], tmp_pa
 def test_a_model_is_not_quantized_twice(data: dict[str, Any], tmp_path: Path) -> None:
     model(tmp_path / "q", {"quantization_config": {"quant_method": "gptq"}})
     (tmp_path / "q" / "chat_template.jinja").write_text("{{ messages }}")
-    wrong = found(data, model__id="q", quantization__scheme="nf4")
-    assert "already quantized (gptq)" in wrong["quantization.scheme"]
-    assert found(data, model__id="q") == {}
+    for scheme in ("none", "nf4"):
+        wrong = found(data, model__id="q", quantization__scheme=scheme)
+        assert "is quantized already (GPTQ)" in wrong["model.id"]
 
 
 def test_notes_do_not_stop_a_run(

@@ -296,7 +296,7 @@ def test_what_is_in_the_hub_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("a.json", '{"a": 1}', "an object with one array"),
         ("a.json", "7", "holds no array"),
         ("a.json", '[\n{"a": 1},\n]', "a.json:3: is no JSON"),
-        ("a.json", '[\n{"a": 1}\n{"a": 2}]', "a.json:3: is no JSON: , is missing"),
+        ("a.json", '[\n{"a": 1}\n{"a": 2}]', "a.json:3: is no JSON: ',' is missing"),
         ("a.json", '[\n{"a": 1}, {"a', "a.json:2: "),
         ("a.json", "[1] 2", "goes on behind its end"),
         ("a.json", b'["x",\n"\xff"]', "a.json:2: is no UTF-8 text"),
@@ -321,7 +321,12 @@ def test_a_file_that_cannot_be_read_on_says_where(
     ("name", "content", "problems"),
     [
         ("a.jsonl", b'{"a": "\xff"}\n{}', ["is no UTF-8 text (byte 0xff at 8)", ""]),
-        ("a.jsonl", "\x00\x00\n{}", ["is no JSON: Expecting value at column 1", ""]),
+        (
+            "a.jsonl",
+            "\x00{\n{}",
+            ["is no JSON: a NUL (UTF-16 without its byte order mark?) at column 1", ""],
+        ),
+        ("a.jsonl", '{"a": "\x00"}\n{}', ["is no JSON: a NUL at column 8", ""]),
         ("a.jsonl", "[" * 100_000 + "\n{}", ["is nested too deeply", ""]),
         ("a.jsonl", "9" * 5000 + "\n{}", ["is no JSON: a number has too many digits", ""]),
         ("a.jsonl", '{"a": "' + "x" * (17 << 20) + '"}\n{}', ["is longer than 16 MB", ""]),

@@ -6,6 +6,7 @@ import pytest
 
 from tui_lora.core.errors import SpecError, UserError
 from tui_lora.core.spec import parse_spec
+from tui_lora.store.draft import read_draft, write_draft
 from tui_lora.store.spec_file import read_data, read_spec, to_yaml
 
 GOOD = """\
@@ -32,6 +33,43 @@ def test_a_spec_is_read(file: Path) -> None:
     assert spec.training.learning_rate == 2e-4
     assert spec.training.seed == 16
     assert spec.lora.target_modules == ("q_proj", "v_proj")
+
+
+DATA = """\
+model: m
+task: dpo
+dataset:
+  path: pairs.csv
+  columns: {prompt: "{frage}\\n{mehr}", chosen: gut, rejected: schlecht}
+  mix: [more.jsonl*0.5, docs/*.md]
+"""
+
+
+def test_columns_and_what_is_mixed_in_are_a_mapping_and_a_list(file: Path) -> None:
+    file.write_text(DATA)
+    spec = read_spec(file)
+    assert spec.dataset.columns["prompt"] == "{frage}\n{mehr}"
+    assert spec.dataset.mix == ("more.jsonl*0.5", "docs/*.md")
+    written = to_yaml(spec)
+    assert "\n  columns:\n    prompt: " in written
+    assert "\n  mix:\n  - more.jsonl*0.5\n" in written
+    file.write_text(written)
+    assert read_spec(file) == spec
+
+
+def test_a_draft_keeps_them_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TUI_LORA_CONFIG", str(tmp_path))
+    data = {"dataset": {"columns": {"prompt": "{a}\n"}, "mix": ("x*2", "y")}, "task": "kto"}
+    write_draft("mine", data)
+    name, kept = read_draft()
+    assert name == "mine"
+    assert kept == {**data, "dataset": {"columns": {"prompt": "{a}\n"}, "mix": ["x*2", "y"]}}
+
+
+def test_a_wrong_column_is_named_with_its_line(file: Path) -> None:
+    file.write_text(DATA.replace("prompt:", "promt:"))
+    with pytest.raises(SpecError, match=r":5: dataset.columns: 'promt' is no part of a row"):
+        read_spec(file)
 
 
 def test_a_byte_order_mark_and_crlf_do_no_harm(file: Path) -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import get_args
 
 from tui_lora.core.columns import parse_mixed
 from tui_lora.core.errors import Problem, UserError
+from tui_lora.core.examples import example
 from tui_lora.core.formats import Reading, Task
+from tui_lora.core.rows import BadRow
 from tui_lora.core.spec import RunSpec
-from tui_lora.store.dataset import Look, look_at
+from tui_lora.core.text import one_line
+from tui_lora.store.dataset import MOST_LABELS, Look, look_at
 from tui_lora.store.sources import Part, Source, open_source, rows_of
 
 FIRST_ROWS = 200
+LABEL_ROWS = 2000
+"""Of a classifier's rows so many; enough to tell labels from texts."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,8 @@ def _look(
             max_rows=FIRST_ROWS,
             mixed=field != "dataset.path",
         )
+        if seen.usable_rows and spec.task == "classification":
+            found.extend(_no_classes(spec, source, seen, field))
     except UserError as error:
         found.append(as_problem(error, field))
         return None
@@ -100,6 +109,23 @@ def _look(
     return None
 
 
+def _no_classes(spec: RunSpec, source: Source, seen: Look, field: str) -> list[Problem]:
+    """The labels of a classifier are none, as far as its first rows tell."""
+    data, labels = spec.dataset, set()
+    for row in islice(rows_of(source), LABEL_ROWS):
+        with contextlib.suppress(BadRow):
+            if seen.reading is not None and not row.problem:
+                labels.add(example(row.value, seen.reading)["label"])
+    if len(labels) > MOST_LABELS:
+        what = f"{source.name} has over {MOST_LABELS:,} labels, which is no set of classes."
+    elif len(labels) == 1 and seen.complete and not (data.mix or data.eval_path or data.eval_split):
+        only = one_line(next(iter(labels)), max_chars=60)
+        what = f"every row of {source.name} has the same label, {only!r}; nothing to tell apart."
+    else:
+        return []
+    return [Problem(what, field, mend="Name the column of the labels with dataset.columns.")]
+
+
 def _only_one(seen: Look | None) -> bool:
     return seen is not None and seen.complete and seen.usable_rows < 2
 
@@ -108,7 +134,8 @@ def _unread(spec: RunSpec, source: Source, seen: Look, field: str) -> Problem:
     """Why no reading was found; rows that can teach another task are a matter of the task."""
     if not seen.columns:
         first = seen.problems[0]
-        return Problem(f"{source.name}: {seen.reason} (line {first.line}: {first.message})", field)
+        why = f"line {first.line}: {first.message.rstrip('.')}"
+        return Problem(f"{source.name}: {seen.reason} ({why}).", field)
     for task in get_args(Task):
         other = look_at(rows_of(source), spec.dataset, task, path=source.path, max_rows=FIRST_ROWS)
         if other.reading is not None and field == "dataset.path":

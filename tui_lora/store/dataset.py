@@ -91,17 +91,22 @@ def look_at(
         elif len(result.problems) < MAX_PROBLEMS:
             result.problems.append(problem)
 
+    most_used = None if mixed else data.max_rows
+
+    def has_enough() -> bool:
+        return most_used is not None and result.usable_rows >= most_used
+
     def settle() -> None:
         result.reading, result.reason = decided(first, data, task, mixed=mixed)
         for row in first:
+            if has_enough():
+                result.complete = False
+                break
             take(row)
         first.clear()
 
-    most_used = None if mixed else data.max_rows
     for row in rows:
-        if (max_rows is not None and row.number >= max_rows) or (
-            most_used is not None and result.usable_rows >= most_used
-        ):
+        if (max_rows is not None and row.number >= max_rows) or has_enough():
             result.complete = False
             break
         if row.number < LOOK_ROWS:

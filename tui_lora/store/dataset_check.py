@@ -99,6 +99,7 @@ class _Check:
             held_out_rows=held_rows,
             splits=main.splits,
             columns=tuple(self._columns.values())[:_MOST_COLUMNS],
+            parts=dict(reading.columns) if reading else {},
             files=sum(max(1, len(source.files)) for source in train),
             size_bytes=_sum([source.size_bytes for source in train]),
             labels=dict(self._labels.most_common(MOST_LABELS)),
@@ -121,8 +122,10 @@ class _Check:
         """Remember the rows that are held out, in a file or split of their own; how many."""
         rows, reading, reason = self._opened(source, mixed=True)
         usable = bad = 0
-        first = reason
+        first, most = reason, self._spec.dataset.eval_rows
         for row in rows:
+            if most is not None and usable >= most:
+                break
             self._progress.step()
             try:
                 if reading is None or row.problem:
@@ -130,7 +133,8 @@ class _Check:
                 key = hash(repr(example(row.value, reading)))
             except BadRow as error:
                 if not bad and str(error):
-                    first = f"line {row.line:,}: {error.field} {error}"
+                    field = f"{error.field}: " if error.field else ""
+                    first = f"line {row.line:,}: {field}{error}"
                 bad += 1
                 continue
             usable += 1
@@ -138,7 +142,7 @@ class _Check:
                 self._held_out.add(key)
         if bad:
             what = f"{bad:,} of {usable + bad:,} held-out rows cannot be used ({first})"
-            self._problems.add("held-out rows", source.path, 0, -1, what, left_out=False)
+            self._problems.add("held-out rows", source.path, 0, -1, what, left_out=True)
         return usable
 
     def _part(self, source: Source, *, mixed: bool) -> tuple[Reading | None, str]:
@@ -182,7 +186,7 @@ class _Check:
             what = f"holds the control character {control[1]}"
             self._note("control characters", stood, what, field=control[0], left_out=False)
         if reading.shape == "labelled" and (
-            found["label"] in self._labels or len(self._labels) < _LABELS_COUNTED
+            found["label"] in self._labels or len(self._labels) <= _LABELS_COUNTED
         ):
             self._labels[found["label"]] += 1
         before = self._doubles.add(key, stood)
@@ -209,14 +213,15 @@ class _Check:
 
     def _judge_labels(self, source: Source, reading: Reading) -> None:
         if len(self._labels) > MOST_LABELS:
-            over = "over " if len(self._labels) >= _LABELS_COUNTED else ""
-            what = f"has {over}{len(self._labels):,} different labels, which is no set of classes"
+            over = "over " if len(self._labels) > _LABELS_COUNTED else ""
+            many = f"{over}{min(len(self._labels), _LABELS_COUNTED):,}"
+            what = f"has {many} different labels, which is no set of classes"
         elif len(self._labels) == 1:
             what = f"has one label only ({next(iter(self._labels))!r:.60}); nothing to tell apart"
         else:
             return
         field = reading.columns["label"]
-        self._problems.add("labels", source.path, 0, -1, what, field=field, left_out=False)
+        self._problems.add("labels", source.path, 0, -1, what, field=field, left_out=True)
 
     def _note(self, kind: str, stood: Stood, what: str, *, field: str = "", left_out: bool) -> None:
         file = self._files[stood.file]

@@ -59,6 +59,7 @@ def held_out(spec: RunSpec, limit: int) -> HeldOut:
         return HeldOut((), f"{name} is {what}, whose rows are not read here; type a question")
     if given:
         kind = "file" if data.eval_path is not None else "split"
+        limit = min(limit, data.eval_rows or limit)
         return HeldOut(_first(_examples(source, spec), limit), f"held-out {kind} {name}")
     few = data.max_rows is not None and data.max_rows <= _WHOLE_ROWS
     if data.eval_share > 0 and (few or (source.size_bytes or 0) <= WHOLE_BYTES):

@@ -124,7 +124,7 @@ class _Document:
     def skip(self, sign: str) -> None:
         """Pass over `sign`; raises UserError where another stands."""
         if self.next() != sign:
-            self.fail(f"is no JSON: {sign} is missing." if self.next() else "ends in the middle.")
+            self.fail(f"is no JSON: {sign!r} is missing." if self.next() else "ends in the middle.")
         self._pass_to(self._at + 1)
 
     def value(self) -> Any:

@@ -40,6 +40,8 @@ def _environment(devices: str = "auto") -> dict[str, str]:
     env = dict(os.environ)
     env["PYTHONUNBUFFERED"] = "1"
     env["TOKENIZERS_PARALLELISM"] = "false"
+    # trl tells the Hub which trainer is used, unless this is set.
+    env["HF_HUB_DISABLE_TELEMETRY"] = "1"
     # NVML counts cards by bus; CUDA must count the same way.
     env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     if devices == "cpu":

@@ -65,6 +65,8 @@ def parse(raw: bytes) -> tuple[Any, str]:
 
 
 def what_is_wrong(error: json.JSONDecodeError) -> str:
+    if error.doc.startswith("\x00", error.pos):
+        return "a NUL (UTF-16 without its byte order mark?)" if error.pos < 2 else "a NUL"
     return clean(error.msg).removesuffix(" at").removesuffix(" starting")
 
 

@@ -55,7 +55,7 @@ class RowFile:
         wanted, number = text.casefold(), from_number
         row = self.row(number, go_on)
         while row is not None and go_on():
-            if _holds(row.problem or row.value, wanted):
+            if holds(row.problem or row.value, wanted):
                 return number
             number += 1
             row = self.row(number)
@@ -92,11 +92,12 @@ class RowFile:
         self._rows, self._next = rows_of(self.source, mark), mark.number
 
 
-def _holds(value: Any, wanted: str) -> bool:
+def holds(value: Any, wanted: str) -> bool:
+    """Whether a text (casefolded) stands anywhere in a value, names of fields included."""
     if isinstance(value, str):
         return wanted in value.casefold()
     if isinstance(value, dict):
-        return any(_holds(key, wanted) or _holds(inner, wanted) for key, inner in value.items())
+        return any(holds(key, wanted) or holds(inner, wanted) for key, inner in value.items())
     if isinstance(value, list):
-        return any(_holds(inner, wanted) for inner in value)
+        return any(holds(inner, wanted) for inner in value)
     return value is not None and wanted in str(value).casefold()
