@@ -99,3 +99,29 @@ def make_tiny_adapter(base: Path, folder: Path, seed: int = 1, scale: float = 0.
     model.save_pretrained(folder, save_embedding_layers=False)
     AutoTokenizer.from_pretrained(base).save_pretrained(folder)
     return folder
+
+
+def make_tiny_classifier(base: Path, folder: Path, labels: tuple[str, ...], seed: int = 1) -> Path:
+    """Save a classifier's adapter for the model in `base`: random, with head and labels."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoTokenizer
+
+    from tui_lora.core.spec import ModelSpec, QuantizationSpec
+    from tui_lora.worker.lora import save_adapter
+    from tui_lora.worker.model import load_model
+
+    loaded = load_model(
+        ModelSpec(id=str(base)), QuantizationSpec(), devices="cpu", labels=labels, seed=seed
+    )
+    model = get_peft_model(
+        loaded.model,
+        LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="SEQ_CLS"),
+    )
+    random = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name or "modules_to_save" in name:
+            parameter.data = torch.randn(parameter.shape, generator=random)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    save_adapter(model, tokenizer, folder, task="classification", labels=labels)
+    return folder

@@ -20,7 +20,7 @@ from tui_lora.core.spec import RunSpec, parse_spec
 from tui_lora.core.view import RunView
 from tui_lora.store import lock, sessions
 from tui_lora.store.journal import Tail
-from tui_lora.store.paths import SessionPaths
+from tui_lora.store.paths import SessionPaths, cache_folder
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
@@ -31,14 +31,19 @@ _CONTEXT.set_forkserver_preload(
         "tui_lora.worker.data",
         "tui_lora.worker.lora",
         "tui_lora.worker.model",
+        "tui_lora.worker.notices",
+        "tui_lora.worker.planning",
         "tui_lora.worker.resolved",
+        "tui_lora.worker.templates",
         "bitsandbytes",
     ]
 )
 
 
-def _be_worker(folder: str, threads: int) -> None:
+def _be_worker(folder: str, threads: int, cache: str) -> None:
     os.setsid()
+    # The parent of the forks began before the test set its own.
+    os.environ["TUI_LORA_CACHE"] = cache
     with (Path(folder) / "worker.log").open("ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
@@ -52,7 +57,8 @@ def _be_worker(folder: str, threads: int) -> None:
 
 def start(paths: SessionPaths, threads: int = 1) -> BaseProcess:
     """A worker for the session; returns when it holds the lock."""
-    process = _CONTEXT.Process(target=_be_worker, args=(str(paths.folder), threads), daemon=True)
+    given = (str(paths.folder), threads, str(cache_folder()))
+    process = _CONTEXT.Process(target=_be_worker, args=given, daemon=True)
     process.start()
     deadline = time.monotonic() + 60
     while lock.holder(paths.lock) is None and process.is_alive():

@@ -5,35 +5,56 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tui_lora.core.errors import UserError
 from tui_lora.core.fields import settings
-from tui_lora.core.spec import parse_spec
+from tui_lora.core.spec import RunSpec, parse_spec
 from tui_lora.store.presets import preset_names, read_preset
 
 pytestmark = pytest.mark.model
 
 # Taken by from_pretrained through **kwargs, so no signature lists them; test_train uses each.
 _KEYWORDS = {"revision", "dtype", "attn_implementation"}
+TASKS = ("sft", "classification", "dpo", "kto")
 
 
 @pytest.mark.parametrize("setting", settings(), ids=lambda setting: setting.path)
 def test_named_arguments_exist(setting) -> None:  # type: ignore[no-untyped-def]
-    from peft import LoraConfig
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-    from trl import SFTConfig
+    from datasets import load_dataset
+    from peft import LoraConfig, PeftModel
+    from peft.optimizers import create_lorafa_optimizer, create_loraplus_optimizer
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedTokenizerBase
+    from trl import DPOConfig, KTOConfig, SFTConfig
 
     known = {
-        "SFTConfig": {field.name for field in dataclasses.fields(SFTConfig)},
-        "LoraConfig": {field.name for field in dataclasses.fields(LoraConfig)},
+        **{
+            kind.__name__: {field.name for field in dataclasses.fields(kind)}
+            for kind in (SFTConfig, DPOConfig, KTOConfig, LoraConfig)
+        },
         "BitsAndBytesConfig": set(inspect.signature(BitsAndBytesConfig.__init__).parameters),
         "AutoModelForCausalLM": _KEYWORDS
         | set(inspect.signature(AutoModelForCausalLM.from_pretrained).parameters),
+        "PreTrainedTokenizer": set(
+            inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters
+        ),
+        "load_dataset": set(inspect.signature(load_dataset).parameters),
+    }
+    functions = {
+        "create_lorafa_optimizer": create_lorafa_optimizer,
+        "create_loraplus_optimizer": create_loraplus_optimizer,
+        "PeftModel.load_adapter": PeftModel.load_adapter,
     }
     for argument in filter(None, setting.argument.split(", ")):
+        called, _, named = argument.removesuffix(")").partition("(")
+        if called in functions:
+            assert named in inspect.signature(functions[called]).parameters, argument
+            continue
         owner, _, name = argument.partition(".")
+        if owner.startswith("load_dataset("):
+            owner, name = "load_dataset", owner.removeprefix("load_dataset(").removesuffix(")")
         if not name:
             assert owner == "CUDA_VISIBLE_DEVICES"
             continue
@@ -44,31 +65,115 @@ def test_named_arguments_exist(setting) -> None:  # type: ignore[no-untyped-def]
         assert name in known[owner], argument
 
 
-@pytest.mark.parametrize("name", preset_names())
-def test_every_preset_becomes_arguments_that_trl_takes(name: str, tmp_path: Path) -> None:
+def spec_of(**data: Any) -> RunSpec:
+    return parse_spec({"model": "some/model", "dataset": "rows.jsonl", **data})
+
+
+def config_of(spec: RunSpec, scratch: Path, **more: Any) -> tuple[Any, dict[str, Any]]:
     import torch
 
-    from tui_lora.worker.arguments import sft_arguments, sft_config
+    from tui_lora.worker.arguments import trainer_config
+
+    given = {"device": "cpu", "dtype": torch.float32, "held_out": True, "resumed": False, **more}
+    config, choices = trainer_config(spec, scratch=scratch, **given)
+    assert all(choice.reason for choice in choices)
+    return config, {choice.setting: choice.value for choice in choices}
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_becomes_arguments_that_its_trainer_takes(name: str, tmp_path: Path) -> None:
     from tui_lora.worker.lora import lora_config
 
-    data = {"model": "some/model", "dataset": "rows.jsonl", **read_preset(name).data}
-    spec = parse_spec(data)
-    arguments, choices = sft_arguments(
-        spec, scratch=tmp_path, device="cpu", dtype=torch.float32, held_out=True, resumed=False
-    )
-    config = sft_config(arguments)
+    data = read_preset(name).data
+    spec = spec_of(**{**data, "dataset": {"path": "rows.jsonl", **data.get("dataset", {})}})
+    config, _ = config_of(spec, tmp_path)
     assert config.learning_rate == spec.training.learning_rate
+    assert config.max_length == spec.training.max_length
     assert config.logging_nan_inf_filter is False
     assert config.bf16 is False
-    assert lora_config(spec.lora).r == spec.lora.r
-    assert all(choice.reason for choice in choices)
+    assert config.eval_on_start is True
+    assert lora_config(spec.lora, task=spec.task).r == spec.lora.r
 
 
-def test_a_renamed_argument_is_named_before_anything_is_loaded() -> None:
-    from tui_lora.worker.arguments import sft_config
+@pytest.mark.parametrize("task", TASKS)
+def test_cards_and_resumed_runs_have_their_own(task: str, tmp_path: Path) -> None:
+    import torch
+
+    from tui_lora.worker.arguments import CONFIGS
+    from tui_lora.worker.lora import lora_config
+
+    spec = spec_of(task=task, training={"gradient_checkpointing": "auto"})
+    config, chosen = config_of(spec, tmp_path, held_out=False, resumed=True)
+    assert isinstance(config, CONFIGS[task])
+    kind = "SEQ_CLS" if task == "classification" else "CAUSAL_LM"
+    assert lora_config(spec.lora, task=spec.task).task_type == kind
+    assert (config.eval_strategy, config.eval_on_start) == ("no", False)
+    assert (config.gradient_checkpointing, chosen["training.gradient_checkpointing"]) == (
+        False,
+        "no",
+    )
+    # On a card transformers itself would look for one; this machine may have none.
+    arguments = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "tui_lora.worker.arguments.build", lambda kind, given: arguments.update(given)
+        )
+        config_of(spec, tmp_path, device="cuda:0", dtype=torch.float16)
+    assert arguments["gradient_checkpointing"] is True
+    assert (arguments["fp16"], arguments["bf16"], arguments["use_cpu"]) == (True, False, False)
+
+
+@pytest.mark.parametrize(
+    ("loss_on", "shape", "masks", "chosen"),
+    [
+        ("auto", "chat", (True, False), "completion"),
+        ("auto", None, (True, False), "completion"),
+        ("auto", "text", (False, False), "all"),
+        ("completion", "chat", (True, False), None),
+        ("assistant", "chat", (False, True), None),
+        ("all", "chat", (False, False), None),
+        ("all", "text", (False, False), None),
+    ],
+)
+def test_what_is_learned_of_a_row(
+    loss_on: str, shape: str | None, masks: tuple[bool, bool], chosen: str | None, tmp_path: Path
+) -> None:
+    spec = spec_of(dataset={"path": "rows.jsonl", "loss_on": loss_on})
+    config, choices = config_of(spec, tmp_path, shape=shape)
+    assert (config.completion_only_loss, config.assistant_only_loss) == masks
+    assert choices.get("dataset.loss_on") == chosen
+
+
+@pytest.mark.parametrize("loss_on", ["completion", "assistant"])
+def test_text_has_no_answers_to_learn(loss_on: str, tmp_path: Path) -> None:
+    spec = spec_of(dataset={"path": "rows.jsonl", "loss_on": loss_on})
+    with pytest.raises(UserError, match=f"no {loss_on} of its own"):
+        config_of(spec, tmp_path, shape="text")
+
+
+def test_preferences_keep_to_the_base_as_they_are_told(tmp_path: Path) -> None:
+    preference = {
+        "beta": 0.3, "loss": "ipo", "desirable_weight": 1.5, "undesirable_weight": 0.5,
+    }  # fmt: skip
+    dpo, chosen = config_of(spec_of(task="dpo", preference=preference), tmp_path)
+    assert (dpo.beta, dpo.loss_type) == (0.3, ["ipo"])
+    assert dpo.precompute_ref_log_probs is False
+    assert chosen["reference model"] == "the base"
+    # trl's own rule, which the user is told of.
+    assert dpo.disable_dropout is True
+    assert chosen["lora.dropout"] == "0"
+    kto, _ = config_of(spec_of(task="kto", preference=preference), tmp_path)
+    assert (kto.beta, kto.desirable_weight, kto.undesirable_weight) == (0.3, 1.5, 0.5)
+    # The KL term's pairs are made of rows that stay neighbours.
+    assert kto.train_sampling_strategy == "sequential"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_renamed_argument_is_named_before_anything_is_loaded(task: str) -> None:
+    from tui_lora.worker.arguments import CONFIGS, build
 
     with pytest.raises(UserError, match="does not know max_sequence_length"):
-        sft_config({"output_dir": "x", "max_sequence_length": 5})
+        build(CONFIGS[task], {"output_dir": "x", "max_sequence_length": 5})
 
 
 def test_fp16_cards_train_float32_adapters_and_bf16_cards_bfloat16_ones() -> None:
@@ -79,3 +184,45 @@ def test_fp16_cards_train_float32_adapters_and_bf16_cards_bfloat16_ones() -> Non
     assert choose_adapter_dtype(torch.float16, "cuda:0")[0] == torch.float32
     assert choose_adapter_dtype(torch.bfloat16, "cuda:0")[0] == torch.bfloat16
     assert choose_adapter_dtype(torch.float32, "cpu")[0] == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("training", "field", "value"),
+    [
+        ({"optimizer": "adafactor"}, "optim", "adafactor"),
+        ({"optimizer": "lion_8bit"}, "optim", "lion_8bit"),
+        ({"scheduler": "inverse_sqrt"}, "lr_scheduler_type", "inverse_sqrt"),
+        ({"scheduler": "cosine_with_restarts"}, "lr_scheduler_kwargs", {"num_cycles": 2}),
+        ({"scheduler": "polynomial"}, "lr_scheduler_kwargs", {"power": 2.0}),
+        ({"neftune": 5}, "neftune_noise_alpha", 5),
+        ({}, "neftune_noise_alpha", None),
+    ],
+)
+def test_training_settings_become_arguments(
+    training: dict[str, Any], field: str, value: Any, tmp_path: Path
+) -> None:
+    config, _ = config_of(spec_of(training=training), tmp_path)
+    assert getattr(config, field) == value
+
+
+def test_pages_are_of_cards(tmp_path: Path) -> None:
+    spec = spec_of(training={"optimizer": "paged_adamw_8bit"})
+    config, chosen = config_of(spec, tmp_path)
+    assert config.optim == chosen["training.optimizer"] == "adamw_8bit"
+    arguments: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "tui_lora.worker.arguments.build", lambda kind, given: arguments.update(given)
+        )
+        config_of(spec, tmp_path, device="cuda:0")
+    assert arguments["optim"] == "paged_adamw_8bit"
+
+
+def test_every_optimizer_and_scheduler_is_one_that_transformers_knows() -> None:
+    from transformers.trainer_utils import SchedulerType
+    from transformers.training_args import OptimizerNames
+
+    known = {setting.path: setting.choices for setting in settings()}
+    names = {one.value for one in OptimizerNames}
+    assert set(known["training.optimizer"]) - {"auto"} <= names
+    assert set(known["training.scheduler"]) <= {one.value for one in SchedulerType}

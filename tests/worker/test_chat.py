@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,6 +41,13 @@ pytestmark = pytest.mark.model
 
 PATIENCE_S = 60.0
 QUESTION = (Turn(role="user", content="What is the rank of a matrix?"),)
+
+
+class Mute:
+    """Pipes that nobody listens to."""
+
+    def say(self, message: FromChat) -> None:
+        pass
 
 
 class Talk:
@@ -328,25 +336,35 @@ def test_a_failed_first_adapter_leaves_the_base_plain(tiny_model: Path, tmp_path
         assert [(name, type(module)) for name, module in base.named_modules()] == before
 
 
-def test_a_model_without_a_template_carries_on_the_last_question(
+def test_a_lone_adapter_and_the_base_are_asked_in_the_same_words(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     """In this process: what is asked is how the prompt is built."""
-    from tui_lora.worker.model import load_tokenizer
-    from tui_lora.worker.room import Voice, prompt_of
+    from tui_lora.core.spec import ModelSpec, QuantizationSpec
+    from tui_lora.worker.model import load_model
+    from tui_lora.worker.room import Room, prompt_of
 
-    tokenizer = load_tokenizer(str(tiny_model))
-    asked = Ask(
-        id="1",
-        turns=(
-            Turn(role="system", content="ignored"),
-            Turn(role="user", content="first"),
-            Turn(role="assistant", content="yes"),
-            Turn(role="user", content="once upon a"),
-        ),
+    bare = tmp_path / "bare"
+    shutil.copytree(tiny_model, bare)
+    (bare / "chat_template.jinja").unlink()
+    alpaca = make_tiny_adapter(tiny_model, tmp_path / "alpaca")
+    (alpaca / "chat_template.jinja").write_text(
+        "{% for m in messages %}### {{ m['content'] }}{{ eos_token }}{% endfor %}"
     )
-    ids = prompt_of(Voice(None, tokenizer, None), asked)["input_ids"][0]
-    assert tokenizer.decode(ids) == "once upon a"
+    plain = make_tiny_adapter(tiny_model, tmp_path / "plain")
+    room = Room(load_model(ModelSpec(id=str(bare)), QuantizationSpec(), devices="cpu"), Mute())
+    asked = Ask(id="1", turns=(Turn(role="user", content="Hi"),))
+
+    def written(name: str) -> str:
+        voice = room.speaker(name)
+        return voice.tokenizer.decode(prompt_of(voice, asked)["input_ids"][0])
+
+    assert written(BASE) == "<|user|>\nHi<|im_end|>\n<|assistant|>\n"
+    assert isinstance(room.load_adapter(LoadAdapter(name="a", path=str(alpaca))), AdapterLoaded)
+    assert written("a") == written(BASE) == "### Hi<|im_end|>"
+    assert isinstance(room.load_adapter(LoadAdapter(name="b", path=str(plain))), AdapterLoaded)
+    assert written("b") == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    assert written(BASE).startswith("<|user|>")
 
 
 def test_the_end_of_input_ends_an_answering_worker_at_once(tiny_model: Path) -> None:

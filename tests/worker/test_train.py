@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests import workers
 from tests.workers import tiny_spec, view_of, wait_for
@@ -216,10 +219,28 @@ def test_a_stop_while_loading_ends_the_run_at_once(
     assert sessions.status_of(paths) is Status.STOPPED
 
 
+def test_a_stop_is_heard_while_the_rows_are_tokenized(
+    root: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    many = tmp_path / "many.jsonl"
+    with many.open("w") as file:
+        for number in range(50_000):
+            file.write(json.dumps({"prompt": f"What is rank {number}?", "completion": "4."}) + "\n")
+    paths = sessions.create(root, "many", tiny_spec(tiny_model, many))
+    with workers.running(paths) as worker:
+        wait_for(paths, lambda view: view.phase is not None and view.phase.name == "data")
+        sessions.order_stop(paths)
+        assert workers.finish(worker, 15) == 0
+    assert sessions.status_of(paths) is Status.STOPPED
+    assert "before the first step" in view_of(paths).verdict_message
+
+
 def test_a_stop_cuts_an_evaluation_short(root: Path, tiny_model: Path, tmp_path: Path) -> None:
     many = tmp_path / "many.jsonl"
-    row = {"prompt": "What is the rank?", "completion": "Four, and alpha is eight."}
-    many.write_text((json.dumps(row) + "\n") * 20_000)
+    with many.open("w") as file:
+        for number in range(6000):
+            row = {"prompt": f"What is rank {number}?", "completion": "Four, and alpha is eight."}
+            file.write(json.dumps(row) + "\n")
     spec = tiny_spec(tiny_model, many, training__max_steps=50, dataset__eval_share=0.5)
     paths = sessions.create(root, "slow-eval", spec)
     with workers.running(paths) as worker:
@@ -396,3 +417,81 @@ def test_a_failure_says_at_which_step(root: Path, tiny_model: Path, rows: Path) 
     result = sessions.read_result(paths)
     assert result is not None
     assert (result.step, result.total_steps) == (2, 6)
+
+
+@pytest.mark.parametrize(
+    ("row", "settings"),
+    [
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": "What is the rank of %d?"},
+                    {"role": "assistant", "content": "Four."},
+                    {"role": "user", "content": "And alpha?"},
+                    {"role": "assistant", "content": "Eight."},
+                ]
+            },
+            {"dataset__loss_on": "assistant"},
+        ),
+        ({"text": "In run %d LoRA freezes the base. " + "It trains two matrices. " * 5}, {}),
+    ],
+)
+def test_what_is_learned_of_turns_and_texts(
+    row: dict[str, object],
+    settings: dict[str, object],
+    root: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row).replace("%d", str(n)) + "\n" for n in range(20)))
+    paths = sessions.create(root, "learned", tiny_spec(tiny_model, file, **settings))
+    assert workers.train(paths) == 0, paths.log.read_text()[-2000:]
+    view = view_of(paths)
+    assert view.last_eval is not None
+    assert view.base_eval is not None
+    assert view.last_eval.loss < view.base_eval.loss
+    resolved = yaml.safe_load(paths.resolved.read_text())
+    (dataset,) = resolved["datasets"]
+    assert dataset["format"] == next(iter(row))
+    assert dataset["columns"] == {next(iter(row)): next(iter(row))}
+    assert dataset["because"]
+    assert (resolved["tokens"]["end"], resolved["tokens"]["pad"]) == ("<|im_end|>", "<pad>")
+
+
+def test_the_template_that_was_trained_is_saved_where_there_was_none(
+    root: Path, tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
+    plain = tmp_path / "plain"
+    shutil.copytree(tiny_model, plain)
+    (plain / "chat_template.jinja").unlink()
+    paths = sessions.create(root, "plain", tiny_spec(plain, rows, training__max_steps=2))
+    assert workers.train(paths) == 0, paths.log.read_text()[-2000:]
+    template = (paths.adapter / "chat_template.jinja").read_text()
+    assert "<|assistant|>" in template
+    resolved = yaml.safe_load(paths.resolved.read_text())
+    sha256 = hashlib.sha256(template.encode()).hexdigest()
+    assert resolved["tokens"]["template_sha256"] == sha256
+    assert "none" in resolved["chosen"]["chat template"]["because"]
+
+
+def test_rows_that_cannot_be_used_are_listed_in_the_session(
+    root: Path, tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(rows.read_bytes() + b'{"messages": []}\n{"messages"\n')
+    paths = sessions.create(root, "partly", tiny_spec(tiny_model, file, training__max_steps=2))
+    assert workers.train(paths) == 0, paths.log.read_text()[-2000:]
+    listed = [json.loads(line) for line in paths.left_out.read_text().splitlines()]
+    assert [entry["line"] for entry in listed] == [41, 42]
+    assert any("2 rows are left out; left-out.jsonl" in line.text for line in view_of(paths).log)
+
+
+def test_rows_are_refused_before_any_weights_are_loaded(
+    root: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"messages": []}\n' * 5)
+    paths = sessions.create(root, "refused", tiny_spec(tiny_model, file))
+    assert workers.train(paths) == 1
+    assert "model" not in {name for name, _ in view_of(paths).phases}

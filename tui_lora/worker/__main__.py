@@ -11,9 +11,12 @@ import sys
 
 KINDS = {
     "train": "train SESSION_FOLDER",
-    "chat": "chat MODEL [--revision R] [--devices D] [--quantization Q] [--dtype T]",
+    "chat": "chat MODEL [--revision R] [--devices D] [--quantization Q] [--dtype T] "
+    "[--classifier ADAPTER_FOLDER]",
     "inspect": "inspect",
+    "check": "check",
     "convert": "convert GGUF_FILE OUT_FOLDER",
+    "fetch": "fetch HUB_ID [REVISION]",
 }
 
 
@@ -32,12 +35,20 @@ def main(arguments: list[str]) -> int:
         from tui_lora.worker import inspect
 
         return inspect.main()
+    if kind == "check" and not rest:
+        from tui_lora.worker import check
+
+        return check.main()
     if kind == "convert" and len(rest) == 2:
         # Its stderr is a pipe that is read only when it fails; progress bars would fill it.
         os.environ["TQDM_DISABLE"] = "1"
         from tui_lora.worker import gguf
 
         return gguf.main(rest)
+    if kind == "fetch" and len(rest) in (1, 2):
+        from tui_lora.worker import fetch
+
+        return fetch.main(rest)
     usage = "\n".join(f"  python -m tui_lora.worker {line}" for line in KINDS.values())
     sys.stderr.write(f"usage:\n{usage}\n")
     return 2

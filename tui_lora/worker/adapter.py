@@ -53,10 +53,12 @@ def check_fits(folder: Path, base: Any) -> None:
     layers = {_plain(name): module for name, module in base.named_modules()}
     wants = "The adapter belongs to another base" + _trained_on(folder)
     then = "Load it on the model that it was trained on."
-    for name, shape in _shapes(folder).items():
+    for name, shape in shapes(folder).items():
         path, _, part = name.removeprefix(_PREFIX).partition(".lora_")
         if part not in ("A.weight", "B.weight") or len(shape) != 2:
             continue
+        # Of two stacks of experts' weights in one layer, the inner is called its base.
+        path = path.replace(".base_layer", "")
         if path not in layers:
             raise UserError(f"this base has no layer {clean(path)}. {wants}.", then=then)
         size = getattr(layers[path], "in_features" if part[0] == "A" else "out_features", None)
@@ -79,6 +81,8 @@ def attach(model: Any, folder: Path, inner_name: str, device: str) -> Any:
 
     is_first = not isinstance(model, PeftModel)
     base = model if is_first else model.get_base_model()
+    biases = _biases_of(base, folder)
+    before = biases.before_load() if biases is not None else {}
     try:
         if is_first:
             model = PeftModel.from_pretrained(
@@ -90,13 +94,15 @@ def attach(model: Any, folder: Path, inner_name: str, device: str) -> Any:
         loaded = get_peft_model_state_dict(
             model, adapter_name=inner_name, save_embedding_layers=False
         )
-        given = len(_shapes(folder))
+        given = len(shapes(folder))
         if len(loaded) > given:
             raise UserError(
                 f"it has weights for {given} of the {len(loaded)} places that its own config names "
                 f"on this base. The adapter belongs to another base{_trained_on(folder)}.",
                 then="Load it on the model that it was trained on.",
             )
+        if biases is not None:
+            biases.after_load(inner_name, before)
     except Exception as error:
         if is_first:
             _detach(base)
@@ -111,6 +117,16 @@ def attach(model: Any, folder: Path, inner_name: str, device: str) -> Any:
             ) from error
         raise
     return model
+
+
+def _biases_of(base: Any, folder: Path) -> Any:
+    """The base's keeper of biases, where this adapter or an earlier one trained some."""
+    from tui_lora.worker.biases import Biases
+
+    keeper = getattr(base, "_biases_kept", None)
+    if keeper is None and check_adapter_files(folder).get("bias", "none") != "none":
+        keeper = base._biases_kept = Biases(base)
+    return keeper
 
 
 def _detach(base: Any) -> None:
@@ -133,7 +149,7 @@ def _plain(name: str) -> str:
     return name.removesuffix(".base_layer")
 
 
-def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """Tensor names and shapes from the file's header. Raises UserError."""
     from safetensors import SafetensorError, safe_open
 

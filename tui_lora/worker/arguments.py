@@ -1,4 +1,5 @@
-"""The one place where trl's SFTConfig is built from the spec, checked against what is installed."""
+"""The one place where the trainers' configs are built from the spec, held against what is
+installed before anything is loaded."""
 
 from __future__ import annotations
 
@@ -7,33 +8,112 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from trl import SFTConfig
+from transformers import TrainingArguments
+from trl import DPOConfig, KTOConfig, SFTConfig
 
 from tui_lora.core.errors import UserError
 from tui_lora.core.events import Choice
+from tui_lora.core.formats import Shape
 from tui_lora.core.spec import RunSpec
+from tui_lora.worker.classifier import ClassificationConfig
+
+Arguments = dict[str, Any]
+
+CONFIGS: dict[str, type[TrainingArguments]] = {
+    "sft": SFTConfig,
+    "classification": ClassificationConfig,
+    "dpo": DPOConfig,
+    "kto": KTOConfig,
+}
 
 
-def sft_arguments(
-    spec: RunSpec, *, scratch: Path, device: str, dtype: torch.dtype, held_out: bool, resumed: bool
-) -> tuple[dict[str, Any], list[Choice]]:
-    """SFTConfig's arguments, and what each 'auto' became. `dtype` is the base's."""
-    training, evaluation = spec.training, spec.evaluation
+_OF_SCHEDULERS: dict[str, Arguments] = {
+    "cosine_with_restarts": {"num_cycles": 2},
+    "polynomial": {"power": 2.0},
+}
+"""With transformers' own, the first would be cosine and the second linear."""
+
+_UNPAGED = {"paged_adamw_8bit": "adamw_8bit", "paged_adamw_32bit": "adamw_torch_fused"}
+
+
+def trainer_config(
+    spec: RunSpec,
+    *,
+    scratch: Path,
+    device: str,
+    dtype: torch.dtype,
+    held_out: bool,
+    resumed: bool,
+    shape: Shape | None = None,
+) -> tuple[TrainingArguments, list[Choice]]:
+    """The config for the task's trainer, and what each 'auto' became.
+
+    `dtype` is the base's; `shape` that of the rows, where it is known. Raises UserError.
+    """
+    arguments, choices = _shared(spec, device)
+    own, more = {
+        "sft": _of_sft,
+        "classification": _of_classification,
+        "dpo": _of_dpo,
+        "kto": _of_kto,
+    }[spec.task](spec, shape)
     on_card = device != "cpu"
-    choices = []
+    arguments |= own
+    arguments |= {
+        "output_dir": str(scratch),
+        "eval_strategy": "steps" if held_out else "no",
+        "eval_steps": spec.evaluation.every_steps if held_out else None,
+        "eval_on_start": held_out and not resumed,
+        "bf16": on_card and dtype == torch.bfloat16,
+        "fp16": on_card and dtype == torch.float16,
+        "use_cpu": not on_card,
+        "dataloader_pin_memory": on_card,
+    }
+    return build(CONFIGS[spec.task], arguments), [*choices, *more]
 
+
+def build(kind: type[TrainingArguments], arguments: Arguments) -> TrainingArguments:
+    """Raises UserError when the installed library no longer knows an argument."""
+    known = {field.name for field in dataclasses.fields(kind) if field.init}
+    unknown = sorted(arguments.keys() - known)
+    if unknown:
+        import transformers
+        import trl
+
+        raise UserError(
+            f"{kind.__name__} of trl {trl.__version__} (transformers {transformers.__version__}) "
+            f"does not know {', '.join(unknown)}.",
+            then="Install the versions of constraints.txt: pip install -c constraints.txt tui-lora",
+            exit_code=1,
+        )
+    return kind(**arguments)
+
+
+def _shared(spec: RunSpec, device: str) -> tuple[Arguments, list[Choice]]:
+    """What every task has: all of these are transformers' own."""
+    training, evaluation = spec.training, spec.evaluation
+    choices = []
     optimizer: str = training.optimizer
     if optimizer == "auto":
         optimizer = "adamw_torch_fused"
         choices.append(
             Choice(setting="training.optimizer", value=optimizer, reason="the fastest exact AdamW")
         )
+    elif optimizer.startswith("paged_") and device == "cpu":
+        optimizer = _UNPAGED[optimizer]
+        choices.append(
+            Choice(
+                setting="training.optimizer",
+                value=optimizer,
+                reason="pages move between a card and main memory, and here is no card",
+            )
+        )
     checkpointing = training.gradient_checkpointing
     if checkpointing == "auto":
-        checkpointing = on_card
+        checkpointing = device != "cpu"
         reason = (
             "saves much of the activations for about a quarter of the speed"
-            if on_card
+            if checkpointing
             else "a machine's memory is seldom short for what a CPU can train in time"
         )
         choices.append(
@@ -43,7 +123,40 @@ def sft_arguments(
                 reason=reason,
             )
         )
-    packing = training.packing
+    arguments = {
+        "max_steps": training.max_steps or -1,
+        "num_train_epochs": training.epochs,
+        "per_device_train_batch_size": training.micro_batch,
+        "per_device_eval_batch_size": training.micro_batch,
+        "gradient_accumulation_steps": training.accumulation,
+        "learning_rate": training.learning_rate,
+        "lr_scheduler_type": training.scheduler,
+        "lr_scheduler_kwargs": _OF_SCHEDULERS.get(training.scheduler),
+        "warmup_steps": training.warmup if training.warmup < 1 else int(training.warmup),
+        "max_length": training.max_length,
+        "optim": optimizer,
+        "weight_decay": training.weight_decay,
+        "max_grad_norm": training.max_grad_norm,
+        "neftune_noise_alpha": training.neftune or None,
+        "gradient_checkpointing": bool(checkpointing),
+        "seed": training.seed,
+        "data_seed": training.seed,
+        "logging_steps": evaluation.log_every_steps,
+        "logging_first_step": True,
+        # A NaN is shown, not replaced by the mean of the losses before it.
+        "logging_nan_inf_filter": False,
+        "prediction_loss_only": True,
+        "save_strategy": "steps",
+        "save_steps": evaluation.save_every_steps,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+    return arguments, choices
+
+
+def _of_sft(spec: RunSpec, shape: Shape | None) -> tuple[Arguments, list[Choice]]:
+    choices = []
+    packing = spec.training.packing
     if packing == "auto":
         packing = False
         choices.append(
@@ -53,66 +166,70 @@ def sft_arguments(
                 reason="rows in one sequence stay apart only with flash attention",
             )
         )
-    loss_on: str = spec.dataset.loss_on
-    if loss_on == "auto":
-        loss_on = "completion"
-        choices.append(
-            Choice(
-                setting="dataset.loss_on",
-                value=loss_on,
-                reason="the answer is what should be learned, not the question",
-            )
+    loss_on, asked = "all" if shape == "text" else "completion", spec.dataset.loss_on
+    if asked == "auto":
+        reason = (
+            "plain text has no answer of its own"
+            if shape == "text"
+            else "the answer is what should be learned, not the question"
         )
-    arguments: dict[str, Any] = {
-        "output_dir": str(scratch),
-        "max_steps": training.max_steps or -1,
-        "num_train_epochs": training.epochs,
-        "per_device_train_batch_size": training.micro_batch,
-        "per_device_eval_batch_size": training.micro_batch,
-        "gradient_accumulation_steps": training.accumulation,
-        "learning_rate": training.learning_rate,
-        "lr_scheduler_type": training.scheduler,
-        "warmup_steps": training.warmup if training.warmup < 1 else int(training.warmup),
-        "max_length": training.max_length,
+        choices.append(Choice(setting="dataset.loss_on", value=loss_on, reason=reason))
+    elif shape == "text" and asked != "all":
+        raise UserError(
+            f"plain text has no {asked} of its own, so all of it is learned.",
+            where="dataset.loss_on",
+            then="Set it to auto.",
+        )
+    else:
+        loss_on = asked
+    arguments = {
         "packing": bool(packing),
         "eval_packing": False,
-        "optim": optimizer,
-        "weight_decay": training.weight_decay,
-        "max_grad_norm": training.max_grad_norm,
-        "gradient_checkpointing": bool(checkpointing),
-        "seed": training.seed,
-        "data_seed": training.seed,
         "completion_only_loss": loss_on == "completion",
-        "logging_steps": evaluation.log_every_steps,
-        "logging_first_step": True,
-        # A NaN is shown, not replaced by the mean of the losses before it.
-        "logging_nan_inf_filter": False,
-        "eval_strategy": "steps" if held_out else "no",
-        "eval_steps": evaluation.every_steps if held_out else None,
-        "eval_on_start": held_out and not resumed,
-        "prediction_loss_only": True,
-        "save_strategy": "steps",
-        "save_steps": evaluation.save_every_steps,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "bf16": on_card and dtype == torch.bfloat16,
-        "fp16": on_card and dtype == torch.float16,
-        "use_cpu": not on_card,
-        "dataloader_pin_memory": on_card,
+        "assistant_only_loss": loss_on == "assistant",
     }
     return arguments, choices
 
 
-def sft_config(arguments: dict[str, Any]) -> SFTConfig:
-    """Build it. Raises UserError when the installed trl no longer knows an argument."""
-    known = {field.name for field in dataclasses.fields(SFTConfig) if field.init}
-    unknown = sorted(arguments.keys() - known)
-    if unknown:
-        import trl
+def _of_classification(spec: RunSpec, shape: Shape | None) -> tuple[Arguments, list[Choice]]:
+    return {}, []
 
-        raise UserError(
-            f"trl {trl.__version__} does not know {', '.join(unknown)}.",
-            then="Install the versions of constraints.txt: pip install -c constraints.txt tui-lora",
-            exit_code=1,
+
+def _of_dpo(spec: RunSpec, shape: Shape | None) -> tuple[Arguments, list[Choice]]:
+    preference = spec.preference
+    arguments = {
+        "beta": preference.beta,
+        "loss_type": [preference.loss],
+        "precompute_ref_log_probs": False,
+    }
+    return arguments, _against_the_base(spec)
+
+
+def _of_kto(spec: RunSpec, shape: Shape | None) -> tuple[Arguments, list[Choice]]:
+    preference = spec.preference
+    arguments = {
+        "beta": preference.beta,
+        "desirable_weight": preference.desirable_weight,
+        "undesirable_weight": preference.undesirable_weight,
+        "precompute_ref_log_probs": False,
+    }
+    return arguments, _against_the_base(spec)
+
+
+def _against_the_base(spec: RunSpec) -> list[Choice]:
+    choices = [
+        Choice(
+            setting="reference model",
+            value="the base",
+            reason="the adapter is switched off to ask it, so no second copy is in memory",
         )
-    return SFTConfig(**arguments)
+    ]
+    if spec.lora.dropout > 0:
+        choices.append(
+            Choice(
+                setting="lora.dropout",
+                value="0",
+                reason="adapter and base are compared answer by answer, and dropout would blur it",
+            )
+        )
+    return choices

@@ -1,4 +1,5 @@
-"""The chat worker: one base in memory, any adapters beside it, answers streamed over pipes.
+"""The chat worker: one base in memory, any adapters beside it, answers streamed over pipes, or
+the labels of texts.
 
 Reads in a thread of its own, so that a cancel is heard while an answer is written and the end of
 input ends the process whatever it is doing. All that touches the model happens in the main thread,
@@ -12,6 +13,7 @@ import os
 import queue
 import threading
 import time
+from pathlib import Path
 
 from tui_lora.core.chat import (
     FROM_CHAT,
@@ -22,6 +24,7 @@ from tui_lora.core.chat import (
     FromChat,
     LoadAdapter,
     Loading,
+    Predict,
     ToChat,
 )
 from tui_lora.core.errors import UserError
@@ -55,6 +58,8 @@ def main(arguments: list[str]) -> int:
         elif isinstance(message, Ask):
             pipes.say(room.answer(message, inbox.cancelled(message.id)))
             inbox.forget(message.id)
+        elif isinstance(message, Predict):
+            pipes.say(room.predict(message))
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -66,6 +71,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16")
     )
+    parser.add_argument(
+        "--classifier",
+        metavar="FOLDER",
+        help="load the model as a classifier with the labels of this adapter",
+    )
     return parser.parse_args(arguments)
 
 
@@ -75,19 +85,23 @@ def _load(asked: argparse.Namespace, pipes: Stdio[FromChat, ToChat]) -> Room:
 
     import transformers
 
+    from tui_lora.worker.classifier_room import ClassifierRoom
+    from tui_lora.worker.labelling import labels_in
     from tui_lora.worker.model import load_model
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     # It warns of a cast at each multiplication, so some hundred times a token.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    labels = labels_in(Path(asked.classifier).expanduser()) if asked.classifier else ()
     loaded = load_model(
         ModelSpec(id=asked.model, revision=asked.revision, dtype=asked.dtype),
         QuantizationSpec(scheme=asked.quantization),
         devices=asked.devices,
         on_phase=lambda label, expect_s: pipes.say(Loading(label=clean(label), expect_s=expect_s)),
+        labels=labels,
     )
-    return Room(loaded, pipes)
+    return ClassifierRoom(loaded, pipes, labels=labels) if labels else Room(loaded, pipes)
 
 
 def _leave(code: int) -> int:

@@ -12,64 +12,53 @@ from peft import LoraConfig
 from safetensors import safe_open
 
 from tui_lora.core.errors import UserError
+from tui_lora.core.formats import Task
+from tui_lora.core.lora_spec import parse_layers
 from tui_lora.core.spec import LoraSpec
+from tui_lora.store.adapter_labels import write_labels
 from tui_lora.store.atomic import sync_folder
+from tui_lora.worker.adapter_card import write_card
+from tui_lora.worker.model import HEADS
+from tui_lora.worker.variants import Weights, kept_beside
+
+_BEGIN = {"pissa": "pissa_niter_16", "olora": "olora"}
+"""What peft calls how these begin; PiSSA with the decomposition that takes seconds, not an hour."""
 
 
-def lora_config(spec: LoraSpec) -> LoraConfig:
-    """The one place where a LoraConfig is built."""
+def lora_config(spec: LoraSpec, *, task: Task = "sft", **settled: Any) -> LoraConfig:
+    """The one place where a LoraConfig is built; `settled` arguments stand before the spec's.
+
+    A classifier's head is trained with the adapter: peft sees to it by the task type.
+    """
     targets = spec.target_modules
-    return LoraConfig(
-        r=spec.r,
-        lora_alpha=spec.alpha,  # type: ignore[arg-type]
-        lora_dropout=spec.dropout,
-        target_modules=targets
-        if isinstance(targets, str) and targets == "all-linear"
-        else _names(targets),
-        use_rslora=spec.variant == "rslora",
-        use_dora=spec.variant == "dora",
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
-
-
-def _names(targets: str | tuple[str, ...]) -> list[str]:
-    return [targets] if isinstance(targets, str) else list(targets)
-
-
-def check_targets(spec: LoraSpec, model: Any) -> None:
-    """Raise UserError when the named targets match no linear layer of `model`, or its head."""
-    if spec.target_modules == "all-linear":
-        return
-    leaves = {
-        name.rsplit(".", 1)[-1]
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D"
+    arguments: dict[str, Any] = {
+        "r": spec.r,
+        "lora_alpha": spec.alpha,
+        "lora_dropout": spec.dropout,
+        "target_modules": list(targets) if isinstance(targets, tuple) else targets,
+        "exclude_modules": list(spec.exclude) or None,
+        "layers_to_transform": list(parse_layers(spec.layers)) if spec.layers else None,
+        "rank_pattern": dict(spec.rank_pattern),
+        "alpha_pattern": dict(spec.alpha_pattern),
+        "bias": spec.bias,
+        "modules_to_save": list(spec.modules_to_save) or None,
+        "use_rslora": spec.variant == "rslora",
+        "use_dora": spec.variant == "dora",
+        "init_lora_weights": _BEGIN.get(spec.variant, True),
+        "task_type": "SEQ_CLS" if task == "classification" else "CAUSAL_LM",
     }
-    wanted = _names(spec.target_modules)
-    if "lm_head" in wanted:
-        raise UserError(
-            "lm_head cannot be a target: trl computes the loss from its weights directly, so an "
-            "adapter on it would never be trained.",
-            where="lora.target_modules",
-        )
-    missing = [name for name in wanted if name.rsplit(".", 1)[-1] not in leaves]
-    if missing:
-        raise UserError(
-            f"this model has no linear layer called {', '.join(missing)}.",
-            where="lora.target_modules",
-            then=f"It has: {', '.join(sorted(leaves - {'lm_head'}))}.",
-        )
+    return LoraConfig(**(arguments | settled))
 
 
 def set_adapter_dtype(model: Any, dtype: torch.dtype) -> None:
     """Give every trained parameter `dtype`, in place, so that optimizers keep hold of them.
 
-    DoRA's magnitudes stay float32: their updates are too small for bfloat16 to represent.
+    DoRA's magnitudes and a classifier's head stay float32: updates of values that do not start at
+    zero are too small for bfloat16 to represent.
     """
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            keep = "lora_magnitude_vector" in name
+            keep = "lora_magnitude_vector" in name or "modules_to_save" in name
             parameter.data = parameter.data.to(torch.float32 if keep else dtype)
 
 
@@ -85,18 +74,36 @@ class SavedAdapter:
     tensors: int
 
 
-def save_adapter(model: Any, tokenizer: Any, folder: Path) -> SavedAdapter:
+def save_adapter(
+    model: Any,
+    tokenizer: Any,
+    folder: Path,
+    *,
+    task: Task = "sft",
+    labels: tuple[str, ...] = (),
+    began: Weights | None = None,
+) -> SavedAdapter:
     """Write a plain PEFT adapter with tokenizer and chat template, read it back, put it in place.
 
-    The adapter that stood there before stays until the new one is whole. Raises OSError or
-    UserError, and leaves the old one.
+    A classifier's comes with its head and its `labels`. One that `began` with a part of the base
+    is saved as what it learned since, for the base as it was. The adapter that stood there before
+    stays until the new one is whole. Raises OSError or UserError, and leaves the old one.
     """
     beside = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(beside, ignore_errors=True)
     # Only the adapter is trained, so no embedding is saved, and peft need not ask the Hub.
-    model.save_pretrained(beside, safe_serialization=True, save_embedding_layers=False)
+    with kept_beside(began, folder) as start:
+        model.save_pretrained(
+            beside,
+            safe_serialization=True,
+            save_embedding_layers=False,
+            path_initial_model_for_weight_conversion=start,
+        )
     tokenizer.save_pretrained(beside)
-    saved = check_adapter(beside)
+    if labels:
+        write_labels(beside, labels)
+    write_card(beside, task, labels)
+    saved = check_adapter(beside, labels=len(labels))
     for path in beside.iterdir():
         with path.open("rb") as file:
             _sync(file.fileno())
@@ -116,15 +123,19 @@ def _sync(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
-def check_adapter(folder: Path) -> SavedAdapter:
-    """Read an adapter's weights back. Raises UserError when something is missing or not finite."""
+def check_adapter(folder: Path, *, labels: int = 0) -> SavedAdapter:
+    """Read an adapter's weights back. Raises UserError when something is missing or not finite,
+    the head of a classifier with so many `labels` among it."""
     weights = folder / "adapter_model.safetensors"
     if not weights.is_file() or not (folder / "adapter_config.json").is_file():
         raise UserError("the adapter was not written.", where=str(folder), exit_code=1)
     tensors = 0
+    heads = []
     with safe_open(weights, framework="pt") as file:
         for name in file.keys():  # noqa: SIM118 (not a dict)
             tensors += 1
+            if name.startswith(tuple(f"base_model.model.{head}." for head in HEADS)):
+                heads.append(int(file.get_slice(name).get_shape()[0]))
             if not torch.isfinite(file.get_tensor(name)).all():
                 raise UserError(
                     f"the adapter holds NaN or infinity (in {name}).",
@@ -134,5 +145,11 @@ def check_adapter(folder: Path) -> SavedAdapter:
                 )
     if tensors == 0:
         raise UserError("the adapter is empty.", where=str(folder), exit_code=1)
+    if labels and labels not in heads:
+        raise UserError(
+            "the adapter was written without the head that sorts into labels.",
+            where=str(folder),
+            exit_code=1,
+        )
     size = sum(path.stat().st_size for path in folder.iterdir())
     return SavedAdapter(size, tensors)

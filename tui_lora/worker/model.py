@@ -9,22 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    set_seed,
+)
 
 from tui_lora.core.errors import UserError
 from tui_lora.core.events import Choice
 from tui_lora.core.spec import ModelSpec, QuantizationSpec
 from tui_lora.core.text import clean
+from tui_lora.core.variants import CHANGE_THE_BASE
 from tui_lora.store.paths import model_place
 from tui_lora.worker.oom import is_out_of_memory
+from tui_lora.worker.quantization import DTYPES, stored
+from tui_lora.worker.templates import settle_template
 
 OnPhase = Callable[[str, float | None], None]
 
-DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+HEADS = ("score", "classifier")
+"""What models call the layer that sorts texts into labels; peft trains it whole and saves it with
+the adapter."""
 
 
 @dataclass(frozen=True)
@@ -65,26 +73,31 @@ def choose_dtype(wanted: str, device: str) -> tuple[torch.dtype, str]:
     return torch.float16, f"this card has no bfloat16 (sm{major}{minor})"
 
 
-def choose_adapter_dtype(base: torch.dtype, device: str) -> tuple[torch.dtype, str]:
+def choose_adapter_dtype(
+    base: torch.dtype, device: str, variant: str = "lora"
+) -> tuple[torch.dtype, str]:
     """Precision of the adapter's weights, and why: a decision of its own.
 
     With fp16 the gradient scaler needs float32 parameters, and bfloat16 ones crash it.
     """
     if device == "cpu":
         return torch.float32, "on the CPU everything trained is float32"
+    if variant == "lora-fa":
+        return torch.float32, "the optimizer of lora-fa inverts matrices in float32"
+    if variant in CHANGE_THE_BASE:
+        return torch.float32, f"what {variant} begins with is subtracted again when it is saved"
     if base == torch.bfloat16:
         return torch.bfloat16, "bfloat16 has float32's range, and memory is half"
     return torch.float32, "the gradient scaler of float16 training needs float32 weights"
 
 
 def load_tokenizer(place: str, revision: str | None = None) -> Any:
-    """The tokenizer at `place`, with a pad token that is not its end token.
+    """The tokenizer at `place` as its files have it; `settle_template` gives it what it lacks.
 
-    Padding with the end token would take the end token out of the loss, and the model would never
-    learn to stop. Raises UserError.
+    Raises UserError.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
+        return AutoTokenizer.from_pretrained(
             model_place(place), revision=revision, trust_remote_code=False
         )
     except (OSError, ValueError, KeyError) as error:
@@ -92,39 +105,18 @@ def load_tokenizer(place: str, revision: str | None = None) -> Any:
             f"the tokenizer of {clean(place)} cannot be loaded: {_first_line(error)}",
             where="model.id",
         ) from error
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        tokenizer.pad_token = _spare_token(tokenizer)
-    return tokenizer
 
 
-def _spare_token(tokenizer: Any) -> str:
-    """A token of the vocabulary that no text uses, for padding; the vocabulary never grows."""
-    vocabulary = tokenizer.get_vocab()
-    taken = {tokenizer.eos_token, tokenizer.bos_token}
-    usual = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|endoftext|>", "<unk>")
-    for token in (*usual, tokenizer.unk_token, tokenizer.bos_token):
-        if token and token in vocabulary and token not in taken - {tokenizer.bos_token}:
-            return str(token)
-    return str(tokenizer.eos_token)
-
-
-def quantization_config(
-    spec: QuantizationSpec, dtype: torch.dtype
-) -> tuple[BitsAndBytesConfig | None, Choice | None]:
-    """bitsandbytes' arguments; its own defaults (fp4, float32 compute) are never left standing."""
-    if spec.scheme == "none":
-        return None, None
-    if spec.scheme == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True), None
-    compute = dtype if spec.compute_dtype == "auto" else DTYPES[spec.compute_dtype]
-    why = "the same as dtype" if spec.compute_dtype == "auto" else "as you said"
-    config = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type=spec.scheme,
-        bnb_4bit_use_double_quant=spec.double_quant,
-        bnb_4bit_compute_dtype=compute,
-    )
-    return config, Choice(setting="quantization.compute_dtype", value=_name(compute), reason=why)
+def load_config(model: ModelSpec) -> PreTrainedConfig:
+    """What the model is built like, without its weights. Raises UserError."""
+    try:
+        return AutoConfig.from_pretrained(
+            weights_place(model), revision=model.revision, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"the model {clean(model.id)} cannot be loaded: {_first_line(error)}", where="model.id"
+        ) from error
 
 
 def load_model(
@@ -133,43 +125,62 @@ def load_model(
     *,
     devices: str = "auto",
     on_phase: OnPhase | None = None,
+    tokenizer: Any = None,
+    labels: tuple[str, ...] = (),
+    seed: int = 0,
 ) -> Loaded:
-    """The base model on its device, with its tokenizer. Raises UserError.
+    """The base model on its device, with `tokenizer` or its own. Raises UserError.
 
-    A GGUF file is converted once into a folder under the user's cache and loaded from there.
-    `on_phase` hears what is being done, with the seconds to expect where known.
+    With `labels` it is a classifier: its output gives way to a head with a logit for each, random
+    by `seed` until it is trained. `on_phase` hears what is being done, with the seconds to expect
+    where known.
     """
     say = on_phase or (lambda label, expect_s: None)
-    place = model_place(model.id)
-    if place.lower().endswith(".gguf"):
-        place = str(_from_gguf(Path(place), say))
+    place = weights_place(model, say)
     device, device_reason = choose_device(devices)
     dtype, dtype_reason = choose_dtype(model.dtype, device)
     choices = [
         Choice(setting="hardware.devices", value=device, reason=device_reason),
         Choice(setting="model.dtype", value=_name(dtype), reason=dtype_reason),
     ]
-    config, compute = quantization_config(quantization, dtype)
-    if compute is not None:
-        choices.append(compute)
-    say(f"loading the tokenizer of {clean(model.id)}", None)
-    tokenizer = load_tokenizer(place, model.revision)
+    built = load_config(model)
+    storage = stored(quantization, built, model, dtype, whole=HEADS if labels else ())
+    choices += storage.choices
+    if tokenizer is None:
+        say(f"loading the tokenizer of {clean(model.id)}", None)
+        tokenizer = load_tokenizer(place, model.revision)
+        choices += settle_template(tokenizer, model.chat_template)
     say(f"loading the weights of {clean(model.id)}", None)
     arguments: dict[str, Any] = {
         "revision": model.revision,
         "dtype": dtype,
-        "quantization_config": config,
+        "quantization_config": storage.config,
         "trust_remote_code": False,
         "device_map": {"": device},
         "use_safetensors": True,
     }
+    if storage.own:
+        arguments["config"] = built
+        del arguments["quantization_config"]
     if model.attention != "auto":
         arguments["attn_implementation"] = model.attention
+    if labels:
+        set_seed(seed)
+        arguments["num_labels"] = len(labels)
+        arguments["id2label"] = dict(enumerate(labels))
+        arguments["label2id"] = {label: number for number, label in enumerate(labels)}
+    kind = AutoModelForSequenceClassification if labels else AutoModelForCausalLM
     try:
-        base = AutoModelForCausalLM.from_pretrained(place, **arguments)
+        base = kind.from_pretrained(place, **arguments)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise
+        if labels and "for this kind of AutoModel" in str(error):
+            raise UserError(
+                f"transformers knows no classifier of {clean(model.id)}'s kind.",
+                where="model.id",
+                then="Choose another model, or another task.",
+            ) from error
         raise UserError(
             f"the model {clean(model.id)} cannot be loaded: {_first_line(error)}", where="model.id"
         ) from error
@@ -178,10 +189,25 @@ def load_model(
     choices.append(Choice(setting="model.attention", value=str(attention), reason=why))
     if device == "cpu":
         _keep_4bit_exact(base)
-    # The template's own end of turn is what generation must stop at too.
-    base.generation_config.pad_token_id = tokenizer.pad_token_id
+    if labels:
+        # Where a text ends is found by the pad token behind it.
+        base.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    else:
+        # The template's own end of turn is what generation must stop at too.
+        base.generation_config.pad_token_id = tokenizer.pad_token_id
     gc.collect()
     return Loaded(base, tokenizer, device, dtype, choices)
+
+
+def weights_place(model: ModelSpec, on_phase: OnPhase | None = None) -> str:
+    """Where a model is loaded from: a folder or a Hub id. Raises UserError.
+
+    A GGUF file is converted once into a folder under the user's cache.
+    """
+    place = model_place(model.id)
+    if not place.lower().endswith(".gguf"):
+        return place
+    return str(_from_gguf(Path(place), on_phase or (lambda label, expect_s: None)))
 
 
 def _keep_4bit_exact(model: Any) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -10,6 +11,9 @@ from tui_lora.core.events import Choice
 from tui_lora.core.spec import RunSpec
 from tui_lora.store.atomic import write_whole
 from tui_lora.store.paths import SessionPaths
+
+if TYPE_CHECKING:
+    from tui_lora.worker.data import Prepared
 
 
 def write_resolved(
@@ -19,29 +23,61 @@ def write_resolved(
     *,
     versions: dict[str, str],
     revision: str | None,
-    fingerprint: str,
+    tokenizer: Any,
+    data: Prepared,
 ) -> None:
-    """Write it whole; raises OSError.
-
-    `revision` is the commit of a Hub model, `fingerprint` the sha256 of the rows used.
-    """
-    data: dict[str, Any] = {
+    """Write it whole; raises OSError. `revision` is the commit of a Hub model."""
+    found: dict[str, Any] = {
         "spec": spec.model_dump(mode="json"),
         "chosen": {
             choice.setting: {"value": choice.value, "because": choice.reason} for choice in choices
         },
         "versions": versions,
         "model_revision": revision,
-        "dataset_sha256": fingerprint,
+        "tokens": {
+            "template_sha256": _hash(tokenizer.chat_template),
+            "end": tokenizer.eos_token,
+            "pad": tokenizer.pad_token,
+        },
+        "datasets": [
+            {
+                "path": path,
+                "format": reading.format,
+                "columns": dict(reading.columns),
+                "because": reading.reason,
+            }
+            for path, reading in [(spec.dataset.path, data.reading)]
+        ],
+        "dataset_sha256": data.fingerprint,
+        "left_out_rows": data.left_out,
     }
-    write_whole(paths.resolved, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+    if data.labels:
+        found["labels"] = list(data.labels)
+    write_whole(paths.resolved, yaml.safe_dump(found, sort_keys=False, allow_unicode=True))
 
 
-def earlier_fingerprint(paths: SessionPaths) -> str | None:
-    """The rows that an earlier attempt used; None where there is none or it cannot be read."""
+def _hash(template: object) -> str | None:
+    """Of the text of the chat template, which is saved with the adapter; None where there is none.
+
+    A tokenizer may have several, by name.
+    """
+    if not template:
+        return None
+    text = template if isinstance(template, str) else repr(template)
+    return hashlib.sha256(text.encode("utf-8", errors="replace")).hexdigest()
+
+
+def earlier_rows(paths: SessionPaths) -> tuple[str | None, list[str] | None]:
+    """The fingerprint of the rows that an earlier attempt used, and its labels; None where there
+    are none or they cannot be read."""
     try:
         data = yaml.safe_load(paths.resolved.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return None
-    found = data.get("dataset_sha256") if isinstance(data, dict) else None
-    return found if isinstance(found, str) else None
+        return None, None
+    if not isinstance(data, dict):
+        return None, None
+    fingerprint, labels = data.get("dataset_sha256"), data.get("labels")
+    return (
+        fingerprint if isinstance(fingerprint, str) else None,
+        labels if isinstance(labels, list) else None,
+    )

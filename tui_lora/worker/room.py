@@ -5,11 +5,13 @@ Everything that touches the model is here, and runs in one thread, one message a
 
 from __future__ import annotations
 
+import copy
 import gc
 import itertools
 import threading
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +19,11 @@ from tui_lora.core.chat import (
     BASE,
     AdapterLoaded,
     AnswerEnded,
-    AnswerGrew,
     Ask,
     ChatFailed,
     FromChat,
     LoadAdapter,
+    Predict,
     Ready,
     ToChat,
 )
@@ -29,25 +31,23 @@ from tui_lora.core.errors import UserError
 from tui_lora.core.text import clean, one_line
 from tui_lora.worker.oom import is_out_of_memory
 from tui_lora.worker.stdio import Stdio
+from tui_lora.worker.streaming import stop_when, stream_to
 
 if TYPE_CHECKING:
     from tui_lora.worker.model import Loaded
 
-GREW_EVERY_S = 0.05
-"""A message a token would repaint the viewer's screen as often."""
-
-_END_MARKS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<turn|>")
-"""Tokens with which chat templates end a turn; a model whose end token is another one would talk
-on past them."""
-
 
 @dataclass(frozen=True)
 class Voice:
-    """What answers: an adapter (None: the base) with its way of writing turns down."""
+    """What answers: an adapter (None: the base), and a tokenizer that writes turns its way.
+
+    `ends` are the tokens with which it ends an answer: those of the template beside the end token,
+    or a model whose end token is another one would talk on past them.
+    """
 
     adapter: str | None
     tokenizer: Any
-    template: str | None
+    ends: frozenset[int]
 
 
 @dataclass
@@ -57,6 +57,7 @@ class Room:
     loaded: Loaded
     pipes: Stdio[FromChat, ToChat]
     voices: dict[str, Voice] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         from transformers import GenerationConfig
@@ -71,8 +72,7 @@ class Room:
         # generate() fills what an answer leaves unset from here: a model's own temperature or
         # repetition penalty would mix with what the viewer set, and warn.
         base.generation_config = GenerationConfig()
-        tokenizer = self.loaded.tokenizer
-        self.voices[BASE] = Voice(None, tokenizer, tokenizer.chat_template)
+        self.voices[BASE] = _voice(None, self.loaded.tokenizer)
         # peft's names must have no dots; the viewer's are free text.
         self._inner_names = (f"adapter_{number}" for number in itertools.count())
 
@@ -111,37 +111,47 @@ class Room:
             name=asked.name,
             path=clean(asked.path),
             seconds=round(time.monotonic() - began, 2),
+            labels=self.labels,
         )
 
     def _load(self, folder: Path) -> Voice:
         from tui_lora.worker.adapter import attach, check_adapter_files, check_fits
 
-        check_adapter_files(folder)
+        if check_adapter_files(folder).get("task_type") == "SEQ_CLS":
+            raise UserError(
+                "it sorts texts into labels instead of answering.", then="Open it by itself."
+            )
         check_fits(folder, self.loaded.model)
-        voice_of = _tokenizer_of(folder, self.loaded)
+        tokenizer = adapters_tokenizer(folder, self.loaded)
         inner = next(self._inner_names)
         self.model = attach(self.model, folder, inner, self.loaded.device)
-        return Voice(inner, *voice_of)
+        return _voice(inner, tokenizer)
+
+    def speaker(self, name: str) -> Voice | None:
+        """Who answers to `name`. Beside a lone adapter the base is asked in the adapter's words,
+        so that the two can be compared; else in its own."""
+        voice = self.voices.get(name)
+        if name != BASE or len(self.voices) != 2:
+            return voice
+        lone = next(voice for name, voice in self.voices.items() if name != BASE)
+        return replace(lone, adapter=None)
 
     # -- answers -------------------------------------------------------------------------------
 
     def answer(self, asked: Ask, cancelled: threading.Event) -> FromChat:
         """Write an answer, streaming it, and return how it ended; never raises."""
-        try:
-            return self._answer(asked, cancelled)
-        except UserError as error:
-            return ChatFailed(id=asked.id, message=clean(str(error)))
-        except Exception as error:  # noqa: BLE001 the worker outlives a failed answer
-            why = out_of_memory(error) or one_line(str(error), max_chars=300).rstrip(".")
-            message = f"no answer: {why or type(error).__name__}."
-        # Here, not in the handler: the exception's frames hold the tensors that filled the memory.
-        _free_memory()
-        return ChatFailed(id=asked.id, message=message)
+        return answered(asked.id, "no answer", lambda: self._answer(asked, cancelled))
+
+    def predict(self, asked: Predict) -> FromChat:
+        """A model that answers sorts nothing."""
+        return ChatFailed(
+            id=asked.id, message="this model answers and does not sort texts into labels; ask it."
+        )
 
     def _answer(self, asked: Ask, cancelled: threading.Event) -> FromChat:
         import torch
 
-        voice = self.voices.get(asked.name)
+        voice = self.speaker(asked.name)
         if voice is None:
             raise UserError(
                 f"there is no adapter {clean(asked.name)} here.",
@@ -151,7 +161,7 @@ class Room:
         length = int(prompt["input_ids"].shape[1])
         most = self._most_new_tokens(asked, length)
         began = time.monotonic()
-        stream = _stream(voice.tokenizer, asked.id, self.pipes)
+        stream = stream_to(self.pipes, voice.tokenizer, asked.id)
         ended_by = "cancel"
         if not cancelled.is_set():
             torch.manual_seed(asked.seed)
@@ -161,7 +171,7 @@ class Room:
                     **{name: value.to(self.loaded.device) for name, value in prompt.items()},
                     generation_config=config,
                     streamer=stream,
-                    stopping_criteria=_stop_when(cancelled),
+                    stopping_criteria=stop_when(cancelled),
                 )
             last = int(output[0, -1])
             if last in config.eos_token_id:
@@ -195,11 +205,6 @@ class Room:
     def _generation_config(self, asked: Ask, voice: Voice, most: int) -> Any:
         from transformers import GenerationConfig
 
-        tokenizer = voice.tokenizer
-        ends = self.ends | _token_ids(tokenizer.eos_token_id)
-        if voice.template:
-            known = tokenizer.get_vocab()
-            ends |= {known[m] for m in _END_MARKS if m in voice.template and m in known}
         sampling: dict[str, Any] = {"do_sample": False}
         if asked.temperature > 0:
             sampling = {
@@ -211,8 +216,8 @@ class Room:
             }
         return GenerationConfig(
             max_new_tokens=most,
-            eos_token_id=sorted(ends),
-            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=sorted(self.ends | voice.ends),
+            pad_token_id=voice.tokenizer.pad_token_id,
             use_cache=True,
             **sampling,
         )
@@ -230,19 +235,36 @@ class Room:
         )
 
 
-def _tokenizer_of(folder: Path, loaded: Loaded) -> tuple[Any, str | None]:
+def answered(id: str, what: str, work: Callable[[], FromChat]) -> FromChat:
+    """What `work` returns, or why it failed in a sentence that begins with `what`."""
+    try:
+        return work()
+    except UserError as error:
+        return ChatFailed(id=id, message=clean(str(error)))
+    except Exception as error:  # noqa: BLE001 the worker outlives a failed answer
+        why = out_of_memory(error) or one_line(str(error), max_chars=300).rstrip(".")
+        message = f"{what}: {why or type(error).__name__}."
+    # Here, not in the handler: the exception's frames hold the tensors that filled the memory.
+    _free_memory()
+    return ChatFailed(id=id, message=message)
+
+
+def adapters_tokenizer(folder: Path, loaded: Loaded) -> Any:
     """The adapter's own tokenizer and template where its folder has them, else the base's.
 
     Raises UserError when its tokens go beyond the base's vocabulary.
     """
     from tui_lora.worker.model import load_tokenizer
+    from tui_lora.worker.templates import settle_pad
 
     base = loaded.tokenizer
     if not (folder / "tokenizer_config.json").is_file():
         template = folder / "chat_template.jinja"
-        if template.is_file():
-            return base, template.read_text(encoding="utf-8")
-        return base, base.chat_template
+        if not template.is_file():
+            return base
+        own = copy.copy(base)
+        own.chat_template = template.read_text(encoding="utf-8")
+        return own
     own = load_tokenizer(str(folder))
     rows = loaded.model.get_input_embeddings().weight.shape[0]
     if len(own) > rows:
@@ -250,90 +272,40 @@ def _tokenizer_of(folder: Path, loaded: Loaded) -> tuple[Any, str | None]:
             f"its tokenizer has {len(own):,} tokens and this base has room for {rows:,}.",
             then="Load it on the base that it was trained on.",
         )
-    return own, own.chat_template or base.chat_template
+    own.chat_template = own.chat_template or base.chat_template
+    settle_pad(own)
+    return own
+
+
+def _voice(adapter: str | None, tokenizer: Any) -> Voice:
+    from tui_lora.worker.templates import end_of_turn_ids
+
+    return Voice(adapter, tokenizer, end_of_turn_ids(tokenizer))
 
 
 def prompt_of(voice: Voice, asked: Ask) -> dict[str, Any]:
-    """The turns as token ids, ready for the answer to begin.
-
-    A model without a chat template is given the last user turn as plain text to carry on: nobody
-    can know how else it expects turns. Raises UserError.
-    """
+    """The turns as token ids, ready for the answer to begin. Raises UserError."""
     from jinja2 import TemplateError
 
     turns = [{"role": turn.role, "content": turn.content} for turn in asked.turns]
-    questions = [turn["content"] for turn in turns if turn["role"] == "user"]
-    if not questions:
+    if not any(turn["role"] == "user" for turn in turns):
         raise UserError("there is no question to answer.")
-    if voice.template:
-        try:
-            encoded = voice.tokenizer.apply_chat_template(
-                turns,
-                chat_template=voice.template,
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=True,
-                return_tensors="pt",
-            )
-        except TemplateError as error:
-            raise UserError(
-                f"the chat template does not take these turns: {clean(str(error))}.",
-                then="Some templates know no system turn, or want user and assistant to alternate.",
-            ) from None
-    else:
-        encoded = voice.tokenizer(questions[-1], return_tensors="pt")
+    try:
+        encoded = voice.tokenizer.apply_chat_template(
+            turns,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
+    except TemplateError as error:
+        raise UserError(
+            f"the chat template does not take these turns: {clean(str(error))}.",
+            then="Some templates know no system turn, or want user and assistant to alternate.",
+        ) from None
     if encoded["input_ids"].shape[1] == 0:
         raise UserError("there is no question to answer.")
     return {name: encoded[name] for name in ("input_ids", "attention_mask") if name in encoded}
-
-
-def _stream(tokenizer: Any, id: str, pipes: Stdio[FromChat, ToChat]) -> Any:
-    """A streamer for generate() that reports what was written, at most every 50 ms."""
-    from transformers import TextStreamer
-
-    class Stream(TextStreamer):
-        def __init__(self) -> None:
-            super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
-            self.text = ""
-            self.tokens = 0
-            self.first: float | None = None
-            self._waiting = ""
-            self._last = float("-inf")
-
-        def put(self, value: Any) -> None:
-            if not self.next_tokens_are_prompt:
-                self.tokens += int(value.numel())
-                if self.first is None:
-                    self.first = time.monotonic()
-            super().put(value)
-
-        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-            # Cleaning looks at single characters, so pieces may be cleaned one by one.
-            self._waiting += clean(text)
-            if time.monotonic() - self._last >= GREW_EVERY_S:
-                self.flush()
-
-        def flush(self) -> None:
-            if self._waiting:
-                pipes.say(AnswerGrew(id=id, text=self._waiting, tokens=self.tokens))
-                self.text += self._waiting
-                self._waiting = ""
-                self._last = time.monotonic()
-
-    return Stream()
-
-
-def _stop_when(cancelled: threading.Event) -> Any:
-    import torch
-    from transformers import StoppingCriteria, StoppingCriteriaList
-
-    class Cancelled(StoppingCriteria):
-        def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
-            return torch.full(
-                (input_ids.shape[0],), cancelled.is_set(), dtype=torch.bool, device=input_ids.device
-            )
-
-    return StoppingCriteriaList([Cancelled()])
 
 
 def _token_ids(value: Any) -> set[int]:

@@ -22,9 +22,7 @@ from tui_lora.core.events import (
     Choice,
     ChoicesMade,
     OrderAnswered,
-    Result,
     RunPlanned,
-    Verdict,
 )
 from tui_lora.core.orders import SaveCheckpoint, Stop
 from tui_lora.core.text import clean
@@ -35,15 +33,12 @@ from tui_lora.store.paths import SessionPaths
 from tui_lora.store.sessions import evaluations, last_attempt
 from tui_lora.store.spec_file import read_spec
 from tui_lora.worker.inbox import Inbox
-from tui_lora.worker.oom import is_out_of_memory
+from tui_lora.worker.outcome import Outcome
+from tui_lora.worker.progress import Progress
 from tui_lora.worker.reporter import Reporter
 
 if TYPE_CHECKING:
     from tui_lora.core.spec import RunSpec
-    from tui_lora.worker.data import Prepared
-    from tui_lora.worker.trainer import Progress, SessionTrainer
-
-EXIT_CODES: dict[str, int] = {"done": 0, "stopped": 0, "failed": 1, "out_of_memory": 3}
 
 
 class _Stopped(Exception):
@@ -75,7 +70,7 @@ def main(folder: str) -> int:
     for reason in passed_over:
         reporter.notice(f"passed over checkpoint {reason}", "warning")
     began = time.monotonic()
-    outcome = _Outcome(attempt, checkpoint.step if checkpoint else 0)
+    outcome = Outcome(attempt, checkpoint.step if checkpoint else 0)
     try:
         spec = read_spec(paths.spec)
         _train(paths, spec, checkpoint, reporter, inbox, outcome)
@@ -86,8 +81,7 @@ def main(folder: str) -> int:
         outcome.message = clean(str(error))
     except Exception as error:  # noqa: BLE001 (whatever ended the run is what the user must read)
         traceback.print_exc()
-        outcome.verdict = "out_of_memory" if is_out_of_memory(error) else "failed"
-        outcome.message = _in_words(error, outcome.verdict)
+        outcome.failed(error)
     for order in (*inbox.take(Stop), *inbox.take(SaveCheckpoint)):
         reached = isinstance(order, Stop)
         reporter.say(
@@ -104,40 +98,7 @@ def main(folder: str) -> int:
     )
     outcome.write(paths, time.monotonic() - began)
     reporter.close()
-    return EXIT_CODES.get(outcome.verdict, 1)
-
-
-class _Outcome:
-    """What result.json will say; filled in as the run goes."""
-
-    def __init__(self, attempt: int, step: int) -> None:
-        self.attempt, self._begun_at = attempt, step
-        self.verdict: Verdict = "failed"
-        self.message = ""
-        self.total_steps: int | None = None
-        self.adapter_bytes: int | None = None
-        self.progress: Progress | None = None
-
-    @property
-    def step(self) -> int:
-        return self.progress.step if self.progress else self._begun_at
-
-    def write(self, paths: SessionPaths, seconds: float) -> None:
-        progress = self.progress
-        result = Result(
-            attempt=self.attempt,
-            verdict=self.verdict,
-            step=self.step,
-            total_steps=self.total_steps,
-            message=self.message,
-            seconds=round(seconds, 3),
-            loss=progress.last_loss if progress else None,
-            base_eval_loss=progress.base_eval_loss if progress else None,
-            eval_loss=progress.eval_loss if progress else None,
-            adapter_bytes=self.adapter_bytes,
-            finished=round(time.time(), 3),
-        )
-        write_whole(paths.result, result.model_dump_json(indent=1) + "\n")
+    return outcome.exit_code
 
 
 def _train(
@@ -146,47 +107,93 @@ def _train(
     checkpoint: Checkpoint | None,
     reporter: Reporter,
     inbox: Inbox,
-    outcome: _Outcome,
+    outcome: Outcome,
 ) -> None:
     # The libraries. Their argument names are checked before anything is loaded.
     with reporter.phase("imports", "importing torch, transformers, peft and trl", 10.0):
-        from tui_lora.worker.arguments import sft_arguments, sft_config
+        from tui_lora.worker.arguments import trainer_config
         from tui_lora.worker.data import prepare
-        from tui_lora.worker.lora import (
-            check_targets,
-            count_parameters,
-            lora_config,
-            save_adapter,
+        from tui_lora.worker.lora import count_parameters, save_adapter
+        from tui_lora.worker.model import (
+            choose_adapter_dtype,
+            context_tokens,
+            load_model,
+            load_tokenizer,
+            weights_place,
         )
-        from tui_lora.worker.model import choose_adapter_dtype, context_tokens, load_model
-        from tui_lora.worker.resolved import earlier_fingerprint, write_resolved
-        from tui_lora.worker.trainer import Progress, SessionTrainer
+        from tui_lora.worker.notices import notices
+        from tui_lora.worker.planning import plan_of
+        from tui_lora.worker.resolved import earlier_rows, write_resolved
+        from tui_lora.worker.started import put_in, start_folder
+        from tui_lora.worker.templates import settle_pad, settle_template
+        from tui_lora.worker.trainer import TRAINERS
 
     # bitsandbytes warns at every multiplication of an int8 base on the CPU.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     _stop_here(inbox)
 
-    # The data, before the model: what is wrong with it should be known in a second.
-    with reporter.phase("data", "reading the dataset"):
-        data = prepare(spec.dataset, seed=spec.training.seed, say=reporter.notice)
-    if checkpoint is not None and earlier_fingerprint(paths) not in (None, data.fingerprint):
-        reporter.notice(
-            f"the rows of {spec.dataset.path} are not those that this run began with, so some may "
-            "be trained twice or never, and held-out ones may have been trained",
-            "warning",
+    # The tokenizer, with the template by which turns are written down.
+    with reporter.phase("tokenizer", f"loading the tokenizer of {spec.model.id}"):
+        tokenizer = load_tokenizer(weights_place(spec.model), spec.model.revision)
+        if spec.task == "classification":
+            decided = settle_pad(tokenizer)
+        else:
+            decided = settle_template(tokenizer, spec.model.chat_template)
+
+    # The adapter, tried on the model's bare structure: what peft refuses is known in a second.
+    with reporter.phase("adapter", "finding the adapter's layers"):
+        plan = plan_of(spec, checkpoint.folder if checkpoint is not None else None)
+    for text in plan.notices:
+        reporter.notice(text, "warning")
+    decided += plan.choices
+
+    # The data, before the model: what is wrong with it should be known before minutes of loading.
+    heard = time.monotonic()
+
+    def data_progressed(done: float, total: float | None, unit: str) -> None:
+        # Called at every row of a million; orders are in a file.
+        nonlocal heard
+        if time.monotonic() - heard >= 0.2:
+            heard = time.monotonic()
+            _stop_here(inbox)
+            reporter.progress("data", done, total, unit)
+
+    with reporter.phase("data", "reading and tokenizing the dataset"):
+        data = prepare(
+            spec,
+            tokenizer,
+            say=reporter.notice,
+            progress=data_progressed,
+            left_out_file=paths.left_out,
         )
+    if checkpoint is not None:
+        fingerprint, labels = earlier_rows(paths)
+        if labels is not None and labels != list(data.labels):
+            raise UserError(
+                f"the labels of {spec.dataset.path} are not those that this run began with, so its "
+                "checkpoint sorts into others.",
+                where="dataset.path",
+                then="Put the rows back, or duplicate the run and begin anew.",
+            )
+        if fingerprint not in (None, data.fingerprint):
+            reporter.notice(
+                f"the rows of {spec.dataset.path} are not those that this run began with, so some "
+                "may be trained twice or never, and held-out ones may have been trained",
+                "warning",
+            )
+    for text in notices(spec, data, left_out_file=paths.left_out.name):
+        reporter.notice(text, "warning")
     _stop_here(inbox)
 
-    # The base model.
+    # The base model; a classifier gets its head here, which is random until it is trained.
     with reporter.phase("model", f"loading {spec.model.id}"):
-        loaded = load_model(spec.model, spec.quantization, devices=spec.hardware.devices)
-    check_targets(spec.lora, loaded.model)
-    if loaded.tokenizer.chat_template is None:
-        raise UserError(
-            "this model's tokenizer has no chat template, so questions and answers cannot be told "
-            "apart.",
-            where="model.id",
-            then="Choose the model's instruct or chat variant.",
+        loaded = load_model(
+            spec.model,
+            spec.quantization,
+            devices=spec.hardware.devices,
+            tokenizer=tokenizer,
+            labels=data.labels,
+            seed=spec.training.seed,
         )
     longest = context_tokens(loaded.model.config)
     if longest is not None and spec.training.max_length > longest:
@@ -197,51 +204,46 @@ def _train(
         )
     _stop_here(inbox)
 
-    # The trainer: adapter, tokenized rows, optimizer plan.
-    arguments, choices = sft_arguments(
+    # The trainer of the task: adapter, batches, optimizer plan.
+    config, choices = trainer_config(
         spec,
         scratch=paths.checkpoints / ".saving",
         device=loaded.device,
         dtype=loaded.dtype,
         held_out=data.held_out is not None,
         resumed=checkpoint is not None,
+        shape=data.shape,
     )
-    adapter_dtype, adapter_reason = choose_adapter_dtype(loaded.dtype, loaded.device)
-    progress = Progress()
+    adapter_dtype, adapter_reason = choose_adapter_dtype(
+        loaded.dtype, loaded.device, spec.lora.variant
+    )
+    progress = outcome.progress = Progress()
     if checkpoint is not None:
         # The base was measured before the first step of an earlier attempt.
-        progress = Progress(checkpoint.step, checkpoint.tokens_seen, evaluations(paths))
-    outcome.progress = progress
-    with reporter.phase("trainer", "tokenizing and building the adapter"):
-        trainer = SessionTrainer(
+        progress.step, progress.tokens_seen = checkpoint.step, checkpoint.tokens_seen
+        progress.evaluations = evaluations(paths)
+    with reporter.phase("trainer", "building the adapter"):
+        trainer = TRAINERS[spec.task](
             model=loaded.model,
-            args=sft_config(arguments),
+            args=config,
             train_dataset=data.train,
             eval_dataset=data.held_out,
-            processing_class=loaded.tokenizer,
-            peft_config=lora_config(spec.lora),
+            processing_class=tokenizer,
+            peft_config=plan.config(),
             reporter=reporter,
             inbox=inbox,
-            checkpoints=paths.checkpoints,
+            paths=paths,
             keep=spec.evaluation.keep,
             adapter_dtype=adapter_dtype,
             progress=progress,
+            lora=spec.lora,
             patience=spec.evaluation.early_stopping,
+            stop_by=spec.evaluation.stop_by,
+            **({"labels": data.labels} if data.labels else {}),
         )
-    if not len(trainer.train_dataset):
-        raise UserError(
-            "no token of any row would be trained: every answer lies behind max length.",
-            where="training.max_length",
-            then="Raise it.",
-        )
-    _tell_left_out(reporter, trainer, data, spec.training.max_length)
-    if cut_rows := trainer.rows_at_max_length():
-        reporter.notice(
-            f"{cut_rows:,} of {len(trainer.train_dataset):,} rows reach max length "
-            f"({spec.training.max_length:,} tokens); what goes beyond is cut",
-            "warning",
-        )
-    decided = [
+        if checkpoint is None and spec.lora.start_from is not None:
+            put_in(trainer.model, start_folder(spec.lora.start_from))
+    decided += [
         *loaded.choices,
         *choices,
         Choice(
@@ -250,6 +252,7 @@ def _train(
             reason=adapter_reason,
         ),
         Choice(setting="dataset.format", value=data.format, reason=data.reason),
+        *data.choices,
     ]
     reporter.say(ChoicesMade(choices=tuple(decided)))
     write_resolved(
@@ -258,7 +261,8 @@ def _train(
         decided,
         versions=_versions(),
         revision=getattr(loaded.model.config, "_commit_hash", None),
-        fingerprint=data.fingerprint,
+        tokenizer=tokenizer,
+        data=data,
     )
     trainable, total = count_parameters(trainer.model)
     planned = trainer.planned_steps()
@@ -267,13 +271,15 @@ def _train(
         RunPlanned(
             total_steps=planned,
             epochs=trainer.planned_epochs(planned),
-            train_rows=len(trainer.train_dataset),
-            eval_rows=len(trainer.eval_dataset) if trainer.eval_dataset is not None else 0,
+            train_rows=len(data.train),
+            eval_rows=len(data.held_out) if data.held_out is not None else 0,
             rows_per_step=spec.training.micro_batch * spec.training.accumulation,
             trainable_parameters=trainable,
             total_parameters=total,
             device=loaded.device,
             log_every_steps=spec.evaluation.log_every_steps,
+            task=spec.task,
+            labels=data.labels,
         )
     )
     _stop_here(inbox)
@@ -287,7 +293,14 @@ def _train(
 
     # The adapter, read back before anyone says that it was saved.
     with reporter.phase("saving", "saving the adapter"):
-        saved = save_adapter(trainer.model, loaded.tokenizer, paths.adapter)
+        saved = save_adapter(
+            trainer.model,
+            tokenizer,
+            paths.adapter,
+            task=spec.task,
+            labels=data.labels,
+            began=trainer.began,
+        )
     outcome.adapter_bytes = saved.size_bytes
     reporter.say(
         AdapterSaved(
@@ -299,24 +312,6 @@ def _train(
         outcome.message = f"at step {outcome.step} of {planned}, {inbox.stop_reason}"
     else:
         outcome.verdict = "done"
-
-
-def _tell_left_out(
-    reporter: Reporter, trainer: SessionTrainer, data: Prepared, max_length: int
-) -> None:
-    """trl drops rows of whose answer nothing is left within max length, and says nothing."""
-    kept = [(trainer.eval_dataset, data.held_out, "held-out rows")]
-    if not trainer.args.packing:
-        kept.append((trainer.train_dataset, data.train, "rows"))
-    for now, before, what in kept:
-        gone = len(before) - len(now) if before is not None else 0
-        if gone:
-            reporter.notice(
-                f"left out {gone:,} of {len(before):,} {what}: their answers lie wholly behind "
-                f"max length ({max_length:,} tokens)"
-                + ("" if len(now) else ", so nothing is measured"),
-                "warning",
-            )
 
 
 def _stop_here(inbox: Inbox) -> None:
@@ -348,13 +343,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _in_words(error: BaseException, verdict: Verdict) -> str:
-    first = next(iter(clean(str(error)).strip().splitlines()), "") or "no message"
-    if verdict == "out_of_memory":
-        return (
-            f"memory ran out: {first[:300]} Lower training.micro_batch (and raise accumulation), "
-            "shorten training.max_length, or quantize the base."
-        )
-    return f"{type(error).__name__}: {first[:500]} (worker.log has the whole of it)"
