@@ -1,7 +1,8 @@
 """A chat worker without a model: a real process on real pipes that knows a few answers.
 
 What it answers depends on the last turn: `slow` goes on until it is cancelled, `die` ends it,
-`hostile` answers with markup. The base shouts, an adapter whispers. Files in the folder that
+`hostile` answers with markup. The base shouts, an adapter whispers. A classifier gives the labels
+that its folder names, the likelier the more often the text has them. Files in the folder that
 stands in the environment gate it: with `wait` there, loading waits until it is gone.
 """
 
@@ -24,11 +25,15 @@ from tui_lora.core.chat import (
     AnswerGrew,
     Ask,
     Cancel,
+    Chance,
     ChatFailed,
     LoadAdapter,
     Loading,
+    Predict,
+    Predicted,
     Ready,
 )
+from tui_lora.store.adapter_labels import read_labels
 from tui_lora.store.adapters import ChatTarget
 
 GATES = "FAKE_CHAT_GATES"
@@ -37,8 +42,9 @@ HOSTILE = "[/INST] [@click=app.quit]x[/] [bold"
 
 def start_fake_chat(target: ChatTarget) -> subprocess.Popen[bytes]:
     """Stands in for `store.launch.start_chat`."""
+    classifier = [str(target.adapter)] if target.classifier else []
     return subprocess.Popen(
-        [sys.executable, __file__, target.model.id],
+        [sys.executable, __file__, target.model.id, *classifier],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -46,7 +52,7 @@ def start_fake_chat(target: ChatTarget) -> subprocess.Popen[bytes]:
     )
 
 
-def main(model: str) -> None:
+def main(model: str, classifier: str = "") -> None:
     gates = Path(os.environ.get(GATES, "/nonexistent"))
     inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
     cancelled: set[str] = set()
@@ -78,9 +84,27 @@ def main(model: str) -> None:
             if "bad" in message.path:
                 say(ChatFailed(message="the adapter bad cannot be used: another base."))
             else:
-                say(AdapterLoaded(name=message.name, path=message.path, seconds=0.1))
+                labels = read_labels(Path(classifier)) if classifier == message.path else ()
+                say(AdapterLoaded(name=message.name, path=message.path, seconds=0.1, labels=labels))
+        elif isinstance(message, Predict):
+            say(predicted(message, read_labels(Path(classifier))))
         elif isinstance(message, Ask):
             answer(message, cancelled, say)
+
+
+def predicted(asked: Predict, labels: tuple[str, ...]) -> Predicted:
+    votes = [1 + 9 * asked.text.count(label) for label in labels]
+    chances = [
+        Chance(label=label, probability=vote / sum(votes))
+        for label, vote in zip(labels, votes, strict=True)
+    ]
+    return Predicted(
+        id=asked.id,
+        name=asked.name,
+        chances=tuple(sorted(chances, key=lambda chance: -chance.probability)),
+        prompt_tokens=len(asked.text.split()),
+        seconds=0.02,
+    )
 
 
 def answer(asked: Ask, cancelled: set[str], say) -> None:  # type: ignore[no-untyped-def]
@@ -120,4 +144,4 @@ def answer(asked: Ask, cancelled: set[str], say) -> None:  # type: ignore[no-unt
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

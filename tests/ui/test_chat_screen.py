@@ -392,6 +392,23 @@ async def test_held_out_questions_come_with_their_reference(
         assert "reference  Reference [/b] 1" in shown(app)
 
 
+async def test_of_plain_text_the_beginning_is_asked_and_the_rest_is_told(
+    root: Path, tuned: SessionPaths, fake: Path, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"text": "Once upon a time there was a rank."}) + "\n")
+    text = tuned.spec.read_text().replace("eval_path: null", f"eval_path: {rows}")
+    tuned.spec.write_text(text)
+    async with talking(root, tuned) as (app, pilot):
+        await pilot.press("escape", "h")
+        composer = chat(app).query_one(Composer)
+        await until(pilot, lambda: composer.value == "Once upon a time")
+        assert "1 beginning of a text: held-out file" in notice(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: settled(app, 1))
+        await until(pilot, lambda: "goes on  there was a rank." in shown(app))
+
+
 async def test_the_sampling_form_checks_and_keeps(
     root: Path, tuned: SessionPaths, fake: Path
 ) -> None:

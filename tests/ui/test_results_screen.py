@@ -11,10 +11,9 @@ import pytest
 from tests.recorded import done_session, finish, make_session, opening, steps, write
 from tests.ui import fake_chat
 from tests.ui.conftest import keys, notice, page, picture, run_of, show, until
-from tui_lora.core.chat import Turn
 from tui_lora.core.spec import parse_spec
 from tui_lora.core.status import Status
-from tui_lora.store import answer_sheets, checkpoints, heldout, sessions
+from tui_lora.store import answer_sheets, checkpoints, sessions
 from tui_lora.store.paths import SessionPaths
 from tui_lora.ui import chat_link
 from tui_lora.ui.app import TuiLora
@@ -231,42 +230,19 @@ async def test_another_session_takes_everything_away(root: Path, done: SessionPa
         await until(pilot, lambda: "perplexity" in shown(app))
 
 
-def rows_file(path: Path, rows: int) -> Path:
-    lines = [json.dumps({"prompt": f"q{at}", "completion": f"a{at}"}) for at in range(rows)]
-    path.write_text("\n".join([*lines[:2], "not json", *lines[2:]]) + "\n")
-    return path
-
-
-def test_held_out_questions_are_those_that_were_held_out(tmp_path: Path) -> None:
-    from tui_lora.store.dataset import held_out_rows
-
-    file = rows_file(tmp_path / "rows.jsonl", 30)
-    spec = parse_spec({"model": {"id": "m"}, "dataset": {"path": str(file), "eval_share": 0.2}})
-    found = heldout.held_out(spec, 100)
-    assert [q.text for q in found.questions] == [
-        f"q{at}" for at in sorted(held_out_rows(30, 0.2, 42))
-    ]
-    assert found.source == f"held out of {file} by seed 42"
-    assert found.questions[0].turns == (Turn(role="user", content=found.questions[0].text),)
-    spec = parse_spec({"model": {"id": "m"}, "dataset": {"path": str(file), "eval_share": 0}})
-    found = heldout.held_out(spec, 3)
-    assert [q.text for q in found.questions] == ["q27", "q28", "q29"]
-    assert "may have been trained on" in found.source
-    other = rows_file(tmp_path / "eval.jsonl", 5)
-    data = {"path": str(file), "eval_path": str(other)}
-    spec = parse_spec({"model": {"id": "m"}, "dataset": data})
-    assert [q.text for q in heldout.held_out(spec, 2).questions] == ["q0", "q1"]
-
-
-def test_a_dataset_too_large_to_read_whole_gives_its_last_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_dataset_that_is_not_read_here_has_nothing_to_ask(
+    root: Path, done: SessionPaths, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(heldout, "WHOLE_BYTES", 100)
-    file = rows_file(tmp_path / "rows.jsonl", 30)
-    spec = parse_spec({"model": {"id": "m"}, "dataset": {"path": str(file), "eval_share": 0.2}})
-    found = heldout.held_out(spec, 2)
-    assert [q.text for q in found.questions] == ["q28", "q29"]
-    assert "may have been trained on" in found.source
+    rows = tmp_path / "rows.parquet"
+    rows.write_bytes(b"PAR1")
+    text = done.spec.read_text().replace("eval_path: null", f"eval_path: {rows}")
+    done.spec.write_text(text)
+    app = TuiLora(root, session=done, start="results", live=False)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await show(pilot, run_of(done))
+        await until(pilot, lambda: "a answers" in keys(app))
+        await pilot.press("a")
+        await until(pilot, lambda: "! nothing to ask:" in notice(app))
 
 
 @pytest.mark.model

@@ -30,7 +30,7 @@ from tui_lora.store.presets import preset_names
 from tui_lora.store.spec_file import read_spec
 from tui_lora.ui.app import TuiLora
 from tui_lora.ui.forms.ask_line import AskLine
-from tui_lora.ui.forms.entry import settings
+from tui_lora.ui.forms.entry import setting_at
 from tui_lora.ui.forms.form import Form
 from tui_lora.ui.forms.picker import Picker
 from tui_lora.ui.forms.rows import Rows
@@ -41,10 +41,18 @@ from tui_lora.ui.widgets.line import Block, Line
 from tui_lora.ui.widgets.table import Table
 
 OTHER = {
+    "quantization.keep": "down_proj",
+    "lora.exclude": "down_proj",
+    "lora.layers": "0-3",
+    "lora.rank_pattern": "q_proj=8, v_proj=4",
+    "lora.alpha_pattern": "q_proj=2.5",
+    "lora.modules_to_save": "lm_head",
     "model.id": "/models/tiny",
     "model.revision": "main",
     "dataset.path": "/data/rows.jsonl",
     "dataset.eval_path": "/data/held.jsonl",
+    "dataset.columns": "prompt={a}, {b}, completion=c",
+    "dataset.mix": "more.jsonl*0.5, other.md",
     "lora.target_modules": "q_proj, v_proj",
     "hardware.devices": "cpu",
 }
@@ -95,13 +103,20 @@ def hint(app: TuiLora) -> str:
 
 async def go_to(pilot: Pilot[None], path: str) -> None:
     """By keyboard: Tab from group to group, then down."""
-    paths = [setting.path for setting in settings()]
+    app = pilot.app
+    assert isinstance(app, TuiLora)
+    paths = shown(app)
     groups = list(dict.fromkeys(path.split(".")[0] for path in paths))
     group = path.split(".")[0]
     first = next(at for at, known in enumerate(paths) if known.split(".")[0] == group)
     downs = paths.index(path) - first
     await pilot.press("home", *["tab"] * groups.index(group), *["down"] * downs)
     assert pointed(pilot.app) == path
+
+
+def shown(app: TuiLora) -> list[str]:
+    """The paths of the settings that the form has rows for."""
+    return [entry.path for entry in form(app).query_one(Rows).entries]
 
 
 def pointed(app: App[None]) -> str:
@@ -132,32 +147,135 @@ async def give(pilot: Pilot[None], path: str, text: str) -> None:
 
 def another(setting: Setting) -> str:
     """A value other than the default, as it would be typed."""
-    if setting.path in OTHER:
-        return OTHER[setting.path]
+    if setting.path in OTHER or setting.kind == "text":
+        return OTHER.get(setting.path, "other")
     low = setting.minimum or 0
     return str(int(low) + 9) if setting.kind == "whole" else str(low + 0.125)
 
 
 async def test_every_setting_is_edited_by_keyboard_and_reaches_the_draft(root: Path) -> None:
-    app = open_settings(root)
+    edited: set[str] = set()
+    for task in ("sft", "dpo", "kto"):
+        app = open_settings(root, Draft("", {"task": task}))
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.press("m", "down")
+            for path in shown(app)[1:]:
+                assert pointed(app) == path
+                if path in edited:
+                    await pilot.press("down")
+                    continue
+                setting, before = fields.setting_at(path), get(app.draft.data, path)
+                if setting.choices or setting.kind == "yes_no":
+                    await pilot.press("right")
+                else:
+                    await pilot.press("e")
+                    assert form(app).editing == path
+                    # What is typed takes the value's place; down keeps it and goes on.
+                    field(app).post_message(events.Paste(another(setting)))
+                    await pilot.press("down", "up")
+                assert form(app).editing == ""
+                assert get(app.draft.data, path) != before, path
+                if path in ("task", "dataset.format"):
+                    # They decide which settings there are.
+                    await pilot.press("left")
+                await pilot.press("down")
+                edited.add(path)
+            spec, _ = check_spec(app.draft.data)
+            assert spec is None or spec.lora.target_modules == ("q_proj", "v_proj")
+            assert spec is None or spec.dataset.columns == {"prompt": "{a}, {b}", "completion": "c"}
+            assert spec is None or spec.dataset.mix == ("more.jsonl*0.5", "other.md")
+            assert spec is not None or task != "sft"
+    assert edited == {setting.path for setting in fields.settings()}
+
+
+async def test_what_plays_no_part_in_the_task_is_not_shown(root: Path) -> None:
+    app = open_settings(root, Draft("", GOOD))
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("down")
-        for setting in fields.settings():
-            assert pointed(app) == setting.path
-            before = get(app.draft.data, setting.path)
-            if setting.choices or setting.kind == "yes_no":
-                await pilot.press("right")
-            else:
-                await pilot.press("e")
-                assert form(app).editing == setting.path
-                # What is typed takes the value's place; down keeps it and goes on.
-                field(app).post_message(events.Paste(another(setting)))
-            await pilot.press("down")
-            assert form(app).editing == ""
-            assert get(app.draft.data, setting.path) != before, setting.path
-        spec, _ = check_spec(app.draft.data)
-        assert spec is not None
-        assert spec.lora.target_modules == ("q_proj", "v_proj")
+        assert "preference.beta" not in shown(app)
+        assert {"dataset.loss_on", "training.packing"} <= set(shown(app))
+        await go_to(pilot, "task")
+        await pilot.press("right")
+        await until(pilot, lambda: "dataset.loss_on" not in shown(app))
+        assert "model.chat_template" not in shown(app)
+        # The cursor stays on its setting, whatever comes and goes above it.
+        assert pointed(app) == "task"
+        await pilot.press("right")
+        await until(pilot, lambda: "preference.loss" in shown(app))
+        assert "preference.good_weight" not in shown(app)
+        await until(pilot, lambda: "dpo: 1e-5 is usual" in notes_of(app))
+        await give(pilot, "preference.beta", "0.3")
+        await go_to(pilot, "task")
+        await pilot.press("right")
+        await until(pilot, lambda: "preference.desirable_weight" in shown(app))
+        assert "preference.loss" not in shown(app)
+        await pilot.press("right")
+        # What was changed stays in sight, with the reason why it is unused.
+        await until(pilot, lambda: "preference.desirable_weight" not in shown(app))
+        assert "preference.beta" in shown(app)
+        assert "unused: sft" in notes_of(app)
+
+
+async def test_seldom_settings_are_folded_away_until_asked_for(root: Path) -> None:
+    app = open_settings(root, Draft("", GOOD))
+    async with app.run_test(size=(80, 24)) as pilot:
+        assert "dataset.streaming" not in shown(app)
+        await go_to(pilot, "dataset.max_rows")
+        await see(pilot, "Dataset   m shows 9 more")
+        await pilot.press("m")
+        await until(pilot, lambda: "dataset.streaming" in shown(app))
+        assert pointed(app) == "dataset.max_rows"
+        await see(pilot, "m folds 9 away")
+        await give(pilot, "dataset.split", "train")
+        await pilot.press("m")
+        await until(pilot, lambda: "dataset.streaming" not in shown(app))
+        assert "dataset.split" in shown(app)
+        # Of plain text the overlap of passages is no seldom matter, and nothing is masked.
+        await give(pilot, "dataset.format", "text")
+        await until(pilot, lambda: "dataset.overlap" in shown(app))
+        assert "dataset.loss_on" not in shown(app)
+
+
+async def test_columns_are_typed_found_and_explained(root: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "faq.csv"
+    rows.write_text("question,answer\n" + "who?,me\n" * 4)
+    data = {"model": {"id": "/models/tiny"}, "dataset": {"path": str(rows)}}
+    app = open_settings(root, Draft("", data))
+    async with app.run_test(size=(100, 40)) as pilot:
+        await see(pilot, "prompt=question, completion=answer")
+        await give(pilot, "dataset.columns", "promt=question")
+        assert "is no part of a row" in hint(app)
+        assert form(app).editing == "dataset.columns"
+        await type_in(pilot, "prompt=answer, completion=question")
+        await pilot.press("enter")
+        await until(
+            pilot,
+            lambda: (
+                get(app.draft.data, "dataset.columns")
+                == {"prompt": "answer", "completion": "question"}
+            ),
+        )
+        await see(pilot, "• prompt=answer, completion=question")
+        await pilot.press("question_mark")
+        await see(pilot, "now          prompt=answer, completion=question")
+
+
+async def test_rows_that_cannot_teach_the_task_are_said_before_the_start(
+    root: Path, tmp_path: Path
+) -> None:
+    rows = tmp_path / "labels.jsonl"
+    rows.write_text('{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}\n' * 3)
+    data = {"model": {"id": "/models/tiny"}, "dataset": {"path": str(rows)}}
+    app = open_settings(root, Draft("", data))
+    async with app.run_test(size=(100, 40)) as pilot:
+        await see(pilot, "set task to classification")
+        assert "1 problem" in summary(app)
+        await go_to(pilot, "task")
+        await pilot.press("right")
+        await until(pilot, lambda: "✓ s starts it" in summary(app))
+
+
+def notes_of(app: TuiLora) -> str:
+    return " ".join(entry.note.text for entry in form(app).query_one(Rows).entries)
 
 
 async def test_a_move_paints_two_rows(root: Path) -> None:
@@ -182,11 +300,11 @@ async def test_one_column_when_narrow_and_two_when_wide(root: Path) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         assert "LoRA" not in "\n".join(picture(app))
         assert "rows a step 16" in picture(app)[21]
-        await pilot.resize_terminal(120, 40)
+        await pilot.resize_terminal(120, 44)
         await pilot.pause()
-        for setting in settings():
-            await see(pilot, setting.label)
-        assert picture(app)[2].split() == ["Session", "Training"]
+        for path in shown(app):
+            await see(pilot, setting_at(path).label)
+        assert picture(app)[2].split()[:2] == ["Session", "LoRA"]
         await pilot.resize_terminal(60, 16)
         await pilot.press("end")
         await pilot.pause()
@@ -343,6 +461,19 @@ async def test_what_follows_is_true_and_unknown_is_a_dash(root: Path, rows: Path
         await give(pilot, "training.max_steps", "12")
         assert summary(app).startswith("steps 12 ")
         await see(pilot, "2 epochs")
+
+
+async def test_rows_that_are_mixed_in_and_held_out_are_counted(
+    root: Path, rows: Path, tmp_path: Path
+) -> None:
+    more = tmp_path / "more.jsonl"
+    more.write_text('{"prompt": "q", "completion": "a"}\n' * 5)
+    data = {"path": str(rows), "mix": [f"{more}*2.4"], "max_rows": 30}
+    app = open_settings(root, Draft("", {"model": {"id": "/models/tiny"}, "dataset": data}))
+    async with app.run_test(size=(120, 40)) as pilot:
+        # 27 of the first 30, and 5 twice and two of them once more.
+        await until(pilot, lambda: "rows 39 + 3 held out" in summary(app))
+        assert "12 rows" in notes_of(app)
 
 
 async def test_help_has_the_users_own_values(root: Path) -> None:

@@ -9,11 +9,13 @@ from typing import Literal
 
 from textual.message import Message
 
-from tui_lora.core.chat import BASE, AnswerEnded, AnswerGrew, FromChat, Ready
+from tui_lora.core.chat import BASE, AnswerEnded, AnswerGrew, FromChat, Predicted, Ready
 from tui_lora.core.text import clean
 from tui_lora.store.adapters import ChatTarget
 
 GROWN_EVERY_S = 0.25
+
+Ended = AnswerEnded | Predicted
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class AnswerCame(Message, bubble=False):
 class AnswerOver(Message, bubble=False):
     """Answer `id` is complete, or cannot be had: then `ended` is None and `problem` says why."""
 
-    def __init__(self, id: str, ended: AnswerEnded | None, problem: str = "") -> None:
+    def __init__(self, id: str, ended: Ended | None, problem: str = "") -> None:
         self.id, self.ended, self.problem = id, ended, problem
         super().__init__()
 

@@ -33,6 +33,8 @@ from tui_lora.core.chat import (
     FromChat,
     LoadAdapter,
     Loading,
+    Predict,
+    Predicted,
     Ready,
     ToChat,
     Turn,
@@ -44,6 +46,7 @@ from tui_lora.store.pipe import PipeWorker
 from tui_lora.ui.chat_facts import (
     AnswerCame,
     AnswerOver,
+    Ended,
     Growing,
     LinkChanged,
     LinkState,
@@ -110,11 +113,7 @@ class ChatLink:
     ) -> str:
         """Ask; answers come one after the other, also those asked while the base loads."""
         id = uuid.uuid4().hex
-        self._asked.append(id)
-        if not self.state.alive:
-            self._over(id, None, self.state.problem or "no model is loaded.")
-            return id
-        self._send(
+        return self._put_question(
             Ask(
                 id=id,
                 name=voice,
@@ -124,7 +123,18 @@ class ChatLink:
                 seed=seed,
             )
         )
-        return id
+
+    def predict(self, voice: str, text: str) -> str:
+        """Have a classifier say what `text` is."""
+        return self._put_question(Predict(id=uuid.uuid4().hex, name=voice, text=text))
+
+    def _put_question(self, question: Ask | Predict) -> str:
+        self._asked.append(question.id)
+        if self.state.alive:
+            self._send(question)
+        else:
+            self._over(question.id, None, self.state.problem or "no model is loaded.")
+        return question.id
 
     def cancel(self, id: str) -> None:
         self._send(Cancel(id=id))
@@ -201,7 +211,7 @@ class ChatLink:
         match message:
             case AnswerGrew():
                 self._post(lambda: AnswerCame(message.id, message.text, message.tokens))
-            case AnswerEnded():
+            case AnswerEnded() | Predicted():
                 self._over(message.id, message)
             case Loading():
                 self._now(label=message.label, expect_s=message.expect_s)
@@ -249,7 +259,7 @@ class ChatLink:
         self.state = state
         self._post(lambda: LinkChanged(state))
 
-    def _over(self, id: str, ended: AnswerEnded | None, problem: str = "") -> None:
+    def _over(self, id: str, ended: Ended | None, problem: str = "") -> None:
         if id in self._asked:
             self._asked.remove(id)
             self._post(lambda: AnswerOver(id, ended, problem))

@@ -7,25 +7,31 @@ from dataclasses import dataclass
 
 from textual.content import Content
 
-from tui_lora.core.chat import BASE, AnswerEnded
+from tui_lora.core.chat import BASE
 from tui_lora.core.text import one_line
 from tui_lora.core.transcript import Answer, Exchange, Transcript
 from tui_lora.store.adapters import ChatTarget
 from tui_lora.store.chats import ChatFile
 from tui_lora.store.paths import SessionPaths
-from tui_lora.ui.chat_facts import voice_of
+from tui_lora.ui.chat_facts import Ended, voice_of
 from tui_lora.ui.chat_link import ChatLink
 from tui_lora.ui.ink import ACCENT, DIM, STRONG, dim, join
 from tui_lora.ui.screens.sampling import Sampling
 
+KEPT_CHANCES = 10
+
 
 @dataclass(frozen=True)
 class Voice:
-    """Somebody who answers: `name` on the wire, `label` on the screen."""
+    """Somebody who answers: `name` on the wire, `label` on the screen.
+
+    A `classifier` is given a text and says which label it has.
+    """
 
     name: str
     label: str
     session: SessionPaths | None = None
+    classifier: bool = False
 
 
 class Conversation:
@@ -45,6 +51,11 @@ class Conversation:
         return bool(self.transcript.running)
 
     @property
+    def predicting(self) -> bool:
+        """Whether labels are given here, and no answers."""
+        return self.target is not None and self.target.classifier
+
+    @property
     def next_voice(self) -> Voice | None:
         return self.voices[self.turn] if self.voices else None
 
@@ -53,9 +64,10 @@ class Conversation:
         anew = self.target is not None and self.target.base != target.base
         if anew or not self.voices:
             self.renew()
-            self.voices = [Voice(BASE, BASE)]
+            # A classifier's base has an untrained head, which has nothing to say.
+            self.voices = [] if target.classifier else [Voice(BASE, BASE)]
         self.target = target
-        voice = Voice(voice_of(target), target.name, target.session)
+        voice = Voice(voice_of(target), target.name, target.session, target.classifier)
         if target.adapter is None:
             self.turn = len(self.voices) - 1
             return anew
@@ -113,7 +125,7 @@ class Conversation:
         found[1].text, found[1].tokens = text, tokens
         return found[1]
 
-    def over(self, id: str, ended: AnswerEnded | None, problem: str) -> Answer | None:
+    def over(self, id: str, ended: Ended | None, problem: str) -> Answer | None:
         found = self.transcript.answer(id)
         if found is None:
             return None
@@ -130,6 +142,7 @@ class Conversation:
             seconds=answer.seconds,
             ended_by=answer.ended_by,
             **({"problem": problem} if problem else {}),
+            **({"chances": _kept(answer)} if answer.chances else {}),
         )
         return answer
 
@@ -142,13 +155,16 @@ class Conversation:
         return stopped
 
     def _answer(self, exchange: Exchange, voice: Voice, sampling: Sampling) -> Answer:
-        id = self._link.ask(
-            voice.name,
-            self.transcript.turns(exchange, voice.name, sampling.system),
-            max_new_tokens=sampling.max_new_tokens,
-            temperature=sampling.temperature,
-            seed=sampling.seed,
-        )
+        if voice.classifier:
+            id = self._link.predict(voice.name, exchange.question)
+        else:
+            id = self._link.ask(
+                voice.name,
+                self.transcript.turns(exchange, voice.name, sampling.system),
+                max_new_tokens=sampling.max_new_tokens,
+                temperature=sampling.temperature,
+                seed=sampling.seed,
+            )
         answer = Answer(id, voice.name, voice.label)
         exchange.answers.append(answer)
         return answer
@@ -162,6 +178,10 @@ class Conversation:
         self._file.add(**message)
 
 
+def _kept(answer: Answer) -> dict[str, float]:
+    return {chance.label: chance.probability for chance in answer.chances[:KEPT_CHANCES]}
+
+
 def voices_row(conversation: Conversation) -> Content:
     """Everybody who takes part, the one who answers next marked."""
     pieces = []
@@ -169,4 +189,5 @@ def voices_row(conversation: Conversation) -> Content:
         here = at == conversation.turn
         look = DIM if not here else STRONG if voice.name == BASE else f"bold {ACCENT}"
         pieces.append(join(("● " if here else "○ ", look), (one_line(voice.label), look)))
-    return join(dim("answers  "), Content("   ").join(pieces))
+    does = "predicts  " if conversation.predicting else "answers  "
+    return join(dim(does), Content("   ").join(pieces))

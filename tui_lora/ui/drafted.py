@@ -9,9 +9,11 @@ from tui_lora.ui.state import Draft
 
 
 def drafted(draft: Draft, path: str) -> Any:
-    """The value at `model.id`; None when the draft says nothing of it."""
-    section, name = path.split(".")
+    """The value at `model.id` or `task`; None when the draft says nothing of it."""
+    section, _, name = path.partition(".")
     part = draft.data.get(section)
+    if not name:
+        return part
     if isinstance(part, Mapping):
         return part.get(name)
     # `model: PATH` and `dataset: PATH` stand for their first field.

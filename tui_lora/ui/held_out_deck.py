@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from tui_lora.store.paths import SessionPaths
 
 AT_MOST = 500
+KINDS = {
+    "labelled": ("text", "texts"),
+    "text": ("beginning of a text", "beginnings of texts"),
+}
+TOLD = {"labelled": "true label", "text": "goes on"}
+"""What the dataset's answer is called where it is none."""
 
 
 class HeldOutRead(Message, bubble=False):
@@ -38,10 +44,21 @@ class Deck:
     def __init__(self) -> None:
         self.paths: SessionPaths | None = None
         self._questions: tuple[Question, ...] = ()
+        self._source = ""
         self._at = -1
 
     def take(self, fact: HeldOutRead) -> None:
         self.paths, self._questions, self._at = fact.paths, fact.found.questions, -1
+        self._source = fact.found.source
+
+    @property
+    def about(self) -> str:
+        """How many there are and where they are from, or why there are none."""
+        if not self._questions:
+            return f"nothing to ask: {self._source}."
+        one, many = KINDS.get(self._questions[0].shape, ("question", "questions"))
+        count = len(self._questions)
+        return f"{count} {one if count == 1 else many}: {self._source}"
 
     def next(self) -> str | None:
         """The next question; None when there is none."""
@@ -50,9 +67,9 @@ class Deck:
         self._at = (self._at + 1) % len(self._questions)
         return self._questions[self._at].text
 
-    def reference(self, text: str) -> str:
-        """What the dataset answers to a question; empty for a text that is none of them."""
-        return next((q.reference for q in self._questions if q.text.strip() == text), "")
+    def found(self, text: str) -> Question | None:
+        """The question that was asked; None for a text that is none of them."""
+        return next((q for q in self._questions if q.text.strip() == text), None)
 
 
 class DeckPage(TalkingPage):
@@ -81,12 +98,12 @@ class DeckPage(TalkingPage):
     @on(HeldOutRead)
     def _held_out_read(self, fact: HeldOutRead) -> None:
         self.deck.take(fact)
-        self.say(f"{len(fact.found.questions)} questions: {fact.found.source}")
+        self.say(self.deck.about)
         self._next()
 
     def _next(self) -> None:
         text = self.deck.next()
         if text is None:
-            self.say("the dataset has no question that could be asked.", "warning")
+            self.say(self.deck.about, "warning")
         else:
             self.question_drawn(text)

@@ -1,18 +1,22 @@
-"""The tokenizer worker as the Data screen sees it: one question at a time, the newest one next."""
+"""The inspect worker as the Data screen sees it: of each kind of question the newest counts."""
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from textual.message import Message
 
 if TYPE_CHECKING:
-    from tui_lora.core.inspect import FeedRow, FromInspect, ToInspect
+    from tui_lora.core.inspect import FromInspect, ToInspect
     from tui_lora.store.pipe import PipeWorker
 
 State = Literal["off", "starting", "ready", "ended"]
+Kind = Literal["feed", "read", "look", "find", "lengths"]
+EARLY = ("read", "look", "find")
+"""What the worker can answer before it has imported everything."""
 
 
 class InspectorChanged(Message):
@@ -24,45 +28,80 @@ class InspectorChanged(Message):
         super().__init__()
 
 
-class RowAnswered(Message):
-    """A row as it will be fed, or why that cannot be."""
+class Answered(Message):
+    """Something was answered to the newest question of a kind; `kind` is empty for all of them."""
 
-    def __init__(self, answer: FromInspect) -> None:
+    def __init__(self, kind: str, answer: FromInspect) -> None:
+        self.kind = kind
         self.answer = answer
         super().__init__()
 
 
 class Inspector:
-    """Starts the worker in a thread and posts what it says; never blocks its caller."""
+    """Starts the worker in a thread and posts what it says; never blocks its caller.
+
+    A question asked while the worker is starting waits; a newer one of its kind takes its place,
+    and calls off one that is being answered.
+    """
 
     def __init__(self, post: Callable[[Message], object]) -> None:
         self._post = post
         self._lock = threading.Lock()
         self._worker: PipeWorker[ToInspect, FromInspect] | None = None
-        self._next: FeedRow | None = None
-        self._busy = True
+        self._outbox: queue.SimpleQueue[ToInspect | None] = queue.SimpleQueue()
+        self._newest: dict[str, str] = {}
+        self._waiting: dict[str, ToInspect] = {}
+        self._asked = 0
         self._closed = False
         self.state: State = "off"
 
     def start(self) -> None:
-        """Start the worker if there is none; it imports for about five seconds."""
+        """Start the worker if there is none; it imports for some seconds."""
         if self.state in ("starting", "ready"):
             return
-        self.state, self._busy = "starting", True
+        self.state = "starting"
         threading.Thread(target=self._start, name="inspector", daemon=True).start()
 
-    def ask(self, question: FeedRow) -> None:
-        """Ask now, or as soon as the worker is free; an older question that waits is dropped."""
+    def ask(self, kind: Kind, question: Callable[..., ToInspect], **values: Any) -> None:
+        """Ask `question(id=..., **values)`; what is answered comes as `Answered`."""
         with self._lock:
-            self._next = question
-        self._send_next()
+            self._asked += 1
+            id = f"{kind}-{self._asked}"
+            self._call_off(kind)
+            self._newest[kind] = id
+            message = question(id=id, **values)
+            if self._takes(kind):
+                self._outbox.put(message)
+            else:
+                self._waiting[kind] = message
+
+    def drop(self, kind: Kind) -> None:
+        """Want no answer any more."""
+        with self._lock:
+            self._call_off(kind)
 
     def close(self) -> None:
         """End the worker. It would end by itself too, when its input closes with our process."""
         with self._lock:
             worker, self._worker, self._closed = self._worker, None, True
+        self._outbox.put(None)
         if worker is not None:
             threading.Thread(target=worker.close, args=(1.0,), name="inspector-end").start()
+
+    def _call_off(self, kind: str) -> None:
+        from tui_lora.core.inspect import CancelInspect
+
+        self._waiting.pop(kind, None)
+        before = self._newest.pop(kind, None)
+        if before is not None and self._takes(kind):
+            self._outbox.put(CancelInspect(id=before))
+
+    def _takes(self, kind: str) -> bool:
+        return self.state == "ready" or (kind in EARLY and self._worker is not None)
+
+    def _send_waiting(self) -> None:
+        for kind in [kind for kind in self._waiting if self._takes(kind)]:
+            self._outbox.put(self._waiting.pop(kind))
 
     def _start(self) -> None:
         # pydantic comes with these.
@@ -70,6 +109,9 @@ class Inspector:
         from tui_lora.store.launch import start_pipe_worker
         from tui_lora.store.pipe import PipeWorker
 
+        outbox: queue.SimpleQueue[ToInspect | None] = queue.SimpleQueue()
+        with self._lock:
+            self._outbox = outbox
         try:
             process = start_pipe_worker("inspect", devices="cpu")
         except OSError as error:
@@ -83,36 +125,46 @@ class Inspector:
             on_end=self._ended,
         )
         with self._lock:
-            self._worker = worker
-            late = self._closed
+            self._worker, late = worker, self._closed
+            self._send_waiting()
         if late:
             worker.close(1.0)
-        self._send_next()
+            return
+        # A pipe that is full holds up this thread, never the screen.
+        while (message := outbox.get()) is not None:
+            worker.send(message)
 
     def _heard(self, answer: FromInspect) -> None:
-        from tui_lora.core.inspect import InspectReady
+        from tui_lora.core.inspect import InspectReady, InspectWorking, LengthsMeasured
 
-        with self._lock:
-            self._busy = False
         if isinstance(answer, InspectReady):
-            self.state = "ready"
+            with self._lock:
+                self.state = "ready"
+                self._send_waiting()
             self._post(InspectorChanged("ready"))
-        else:
-            self._post(RowAnswered(answer))
-        self._send_next()
+            return
+        id: str | None = getattr(answer, "id", None)
+        if id is None:
+            self._post(Answered("", answer))
+            return
+        kind = id.partition("-")[0]
+        with self._lock:
+            if self._newest.get(kind) != id:
+                return
+            last = not isinstance(answer, InspectWorking)
+            if isinstance(answer, LengthsMeasured):
+                last = answer.done
+            if last:
+                del self._newest[kind]
+        self._post(Answered(kind, answer))
 
     def _ended(self, code: int, words: str) -> None:
         with self._lock:
             self._worker, closed = None, self._closed
-        self.state = "ended"
+            self._newest.clear()
+            self._waiting.clear()
+            self._outbox.put(None)
+            self.state = "ended"
         if not closed:
             last = words.splitlines()[-1] if words else f"exit code {code}"
             self._post(InspectorChanged("ended", last))
-
-    def _send_next(self) -> None:
-        with self._lock:
-            worker, question = self._worker, self._next
-            if worker is None or question is None or self._busy:
-                return
-            self._next, self._busy = None, True
-        worker.send(question)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from textual.content import Content
 
+from tui_lora.core.class_report import ClassReport
 from tui_lora.core.status import Status
 from tui_lora.core.text import UNKNOWN, count, duration, number, one_line, shorten_middle, size
 from tui_lora.core.view import perplexity
+from tui_lora.store import class_reports
 from tui_lora.store.answer_sheets import AnswerSheet, newest
 from tui_lora.store.checkpoints import Checkpoint, checkpoints, damage, unfinished
 from tui_lora.store.paths import SessionPaths
@@ -34,6 +36,7 @@ from tui_lora.ui.ink import (
     left,
     right,
 )
+from tui_lora.ui.metric_change import METRIC_BAR, metric_rows
 from tui_lora.ui.run_text import status_word
 from tui_lora.ui.state import RunNow
 
@@ -52,6 +55,7 @@ class OnDisk:
     checkpoints: tuple[tuple[Checkpoint, str | None], ...]
     unfinished: tuple[str, ...]
     sheet: AnswerSheet | None
+    report: ClassReport | None = None
 
 
 def read_disk(paths: SessionPaths, known: OnDisk | None) -> Iterator[OnDisk]:
@@ -66,6 +70,7 @@ def read_disk(paths: SessionPaths, known: OnDisk | None) -> Iterator[OnDisk]:
         tuple((one, checked_before.get(one)) for one in checkpoints(paths.checkpoints)),
         tuple(unfinished(paths.checkpoints)),
         newest(paths),
+        class_reports.newest(paths),
     )
     yield found
     checked = tuple(
@@ -107,7 +112,7 @@ def head_row(run: RunNow, width: int) -> Content:
 
 
 def change_rows(run: RunNow) -> list[Content]:
-    """Perplexity and loss on held-out rows, base and tuned, each with its bar."""
+    """What the task is measured by on held-out rows, base and tuned, each with its bar."""
     view, result = run.view, run.result
     base = view.base_eval.loss if view.base_eval else (result.base_eval_loss if result else None)
     last = view.tuned_eval
@@ -116,13 +121,21 @@ def change_rows(run: RunNow) -> list[Content]:
         return [dim("No rows were held out, so there is no before and after.")]
     rows = view.base_eval.rows if view.base_eval else (last.rows if last else None)
     on = f"{rows:,} held-out rows" if rows is not None else "held-out rows"
-    shown = [
-        dim(f"perplexity on {on}"),
-        *_pair(perplexity(base), perplexity(tuned)),
-        Content(""),
-        dim(f"loss on {on}, in nats a token"),
-        *_pair(base, tuned),
-    ]
+    if run.task == "sft":
+        shown = [
+            dim(f"perplexity on {on}"),
+            *_pair(perplexity(base), perplexity(tuned)),
+            Content(""),
+            dim(f"loss on {on}, in nats a token"),
+            *_pair(base, tuned),
+        ]
+    else:
+        in_what = "in nats a row" if run.task == "classification" else f"as {run.task} defines it"
+        shown = [
+            *metric_rows(*measured(run), on),
+            dim(f"loss on {on}, {in_what}"),
+            *_pair(base, tuned, METRIC_BAR),
+        ]
     best = view.best_eval
     if best is not None and tuned is not None and best.step and best.loss < tuned:
         text = (
@@ -132,7 +145,15 @@ def change_rows(run: RunNow) -> list[Content]:
     return shown
 
 
-def _pair(base: float | None, tuned: float | None) -> list[Content]:
+def measured(run: RunNow) -> tuple[Mapping[str, float], Mapping[str, float]]:
+    """The task's metrics on held-out rows: the base's, and those of the trained adapter."""
+    view, result = run.view, run.result
+    base = view.base_eval.metrics if view.base_eval else (result.base_metrics if result else {})
+    last = view.tuned_eval
+    return base, last.metrics if last is not None else (result.metrics if result else {})
+
+
+def _pair(base: float | None, tuned: float | None, cells: int = BAR) -> list[Content]:
     top = max((v for v in (base, tuned) if v is not None and math.isfinite(v)), default=None)
     rows = []
     for label, value, style in (("base", base, DIM), ("tuned", tuned, ACCENT)):
@@ -144,7 +165,7 @@ def _pair(base: float | None, tuned: float | None) -> list[Content]:
                 left(dim(label), 6),
                 right(ink(number(value), look), FIGURE),
                 GAP,
-                bar(share, BAR, style),
+                bar(share, cells, style),
             )
         )
     rows[1] = join(rows[1], GAP, _change(base, tuned))

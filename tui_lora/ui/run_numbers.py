@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from textual.content import Content
 
+from tui_lora.core.metrics import IN_SHORT, METRICS, Metric, figure
 from tui_lora.core.series import Series
 from tui_lora.core.text import count, number, rate
-from tui_lora.core.view import perplexity
+from tui_lora.core.view import RunView, perplexity
 from tui_lora.ui.ink import GOOD, STRONG, TIGHT, WRONG, dim, fitting, ink, join, left, right
 from tui_lora.ui.state import RunNow
 from tui_lora.ui.widgets.trend import trend
@@ -41,7 +42,7 @@ def number_rows(run: RunNow) -> list[Content]:
         Content(""),
         *_memory_rows(run),
         Content(""),
-        *_perplexity_rows(run),
+        *(_perplexity_rows(run) if run.task == "sft" else _metric_rows(view)),
     ]
     if view.loss.not_finite:
         rows.append(ink(f"! {view.loss.not_finite} losses were not finite", WRONG))
@@ -58,7 +59,14 @@ def short_rows(run: RunNow, width: int) -> list[Content]:
         _pair("best", number(view.loss.best)),
         join(_pair("held-out", number(view.eval_loss.latest)), " ", _direction(view.eval_loss)),
     ]
-    if base is not None:
+    if run.task != "sft":
+        del losses[1]
+        losses += [
+            _pair(metric.label, figure(metric.name, _now(view, metric.name)))
+            for metric in _had(view)
+            if metric.name in IN_SHORT
+        ]
+    elif base is not None:
         now = perplexity(view.tuned_eval.loss if view.tuned_eval else None)
         losses.append(join(dim("perplexity "), ink(f"{number(base)} → {number(now)}")))
     speed = [
@@ -71,6 +79,51 @@ def short_rows(run: RunNow, width: int) -> list[Content]:
     ]
     memory = [_pair(label, value, unit) for label, value, unit in _memory(run)]
     return [fitting(losses, width), fitting(speed, width), fitting(memory, width)]
+
+
+def headline(run: RunNow) -> tuple[str, str, str] | None:
+    """The first metric that was measured on held-out rows: its label, the base's and the last."""
+    before, after = run.view.base_eval, run.view.tuned_eval
+    for metric in METRICS:
+        if after is not None and metric.name in after.metrics:
+            base = before.metrics.get(metric.name) if before is not None else None
+            return (
+                metric.label,
+                figure(metric.name, base),
+                figure(metric.name, after.metrics[metric.name]),
+            )
+    return None
+
+
+def _had(view: RunView) -> list[Metric]:
+    return [m for m in METRICS if m.name in view.step_metrics or m.name in view.eval_metrics]
+
+
+def _now(view: RunView, name: str) -> float | None:
+    """The last value on trained rows, or on held-out rows where only those are measured."""
+    series = view.step_metrics.get(name) or view.eval_metrics.get(name)
+    return series.latest if series is not None else None
+
+
+def _metric_rows(view: RunView) -> list[Content]:
+    if not _had(view):
+        return []
+    rows = [join(" " * LABEL, right(dim("train"), FIGURE), right(dim("held-out"), FIGURE))]
+    for metric in _had(view):
+        trained, held_out = view.step_metrics.get(metric.name), view.eval_metrics.get(metric.name)
+        drawn = trained or held_out
+        rows.append(
+            join(
+                left(dim(metric.label), LABEL),
+                right(figure(metric.name, trained.latest if trained else None), FIGURE),
+                right(
+                    ink(figure(metric.name, held_out.latest if held_out else None), STRONG), FIGURE
+                ),
+                "  ",
+                _glyphs(drawn, TREND) if drawn else "",
+            )
+        )
+    return rows
 
 
 def _figures(label: str, now: str, best: str, note: str, series: Series | None = None) -> Content:

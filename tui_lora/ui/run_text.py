@@ -27,6 +27,7 @@ from tui_lora.ui.ink import (
     join,
     right,
 )
+from tui_lora.ui.run_numbers import headline
 from tui_lora.ui.state import RunNow
 
 LOOKS: dict[Status, tuple[str, str]] = {
@@ -112,7 +113,10 @@ def verdict_rows(run: RunNow, next_keys: list[tuple[str, str]]) -> list[Content]
         pieces = [dim(f"took {duration(seconds)}")] if seconds is not None else []
         base = view.base_eval.loss if view.base_eval else None
         tuned = view.tuned_eval.loss if view.tuned_eval else None
-        if base is not None and tuned is not None:
+        if (measured := headline(run)) is not None:
+            label, before, after = measured
+            pieces.append(join(dim(f"held-out {label} "), (f"{before} → {after}", STRONG)))
+        elif run.task == "sft" and base is not None and tuned is not None:
             before, after = number(perplexity(base)), number(perplexity(tuned))
             pieces.append(join(dim("held-out perplexity "), (f"{before} → {after}", STRONG)))
         if view.adapter is not None:

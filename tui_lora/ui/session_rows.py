@@ -31,7 +31,7 @@ COLUMNS = (
 
 def haystack(summary: Summary) -> str:
     """What a filter looks in."""
-    parts = (summary.name, summary.model, summary.dataset, summary.status.value)
+    parts = (summary.name, summary.model, summary.dataset, summary.task, summary.status.value)
     return " ".join(part.lower() for part in parts if part)
 
 
@@ -58,6 +58,21 @@ def row_of(summary: Summary) -> Row:
             dim(_changed(summary.updated)),
         ),
     )
+
+
+def task_words(summary: Summary) -> Content:
+    """A task other than answering, and what it is measured by; nothing for sft."""
+    if summary.task in (None, "sft"):
+        return Content("")
+    from tui_lora.core.metrics import BY_NAME, figure
+
+    words = join(dim("   task "), ink(str(summary.task)))
+    for name, metric in BY_NAME.items():
+        if name in summary.metrics:
+            before = figure(name, summary.base_metrics.get(name))
+            now = figure(name, summary.metrics[name])
+            return join(words, dim(f"   {metric.label} "), ink(f"{before} → {now}"))
+    return words
 
 
 def _number(value: float | None) -> Content:

@@ -9,15 +9,16 @@ from pathlib import Path
 
 from textual.message import Message
 
+from tui_lora.core import fields
 from tui_lora.core.errors import Problem, SpecError, UserError
-from tui_lora.core.spec import RunSpec
+from tui_lora.core.spec import SHORT, RunSpec
 from tui_lora.store import presets, runs, sessions, spec_file
 from tui_lora.store.atomic import write_whole
 from tui_lora.store.paths import SessionPaths, expanded, is_there
 from tui_lora.store.preflight import anchored
 from tui_lora.ui.forms.ask_line import Refused
 from tui_lora.ui.forms.checked import check_all, is_taken
-from tui_lora.ui.forms.derived import Survey, survey_of, wanted_name
+from tui_lora.ui.forms.survey import Survey, survey_of, wanted_name
 from tui_lora.ui.messages import Newest
 from tui_lora.ui.state import Draft
 
@@ -149,7 +150,18 @@ def written(text: str, spec: RunSpec, *, over: bool) -> Message:
 
 
 def with_preset(draft: Draft, name: str) -> Draft:
-    """The draft with a preset's settings; model and dataset stay where it leaves them open."""
+    """The draft with a preset's settings; what it leaves open of model and dataset stays.
+
+    The task goes with the dataset: it stays where the preset names neither.
+    """
     preset = presets.read_preset(name)
-    kept = {key: draft.data[key] for key in ("model", "dataset") if key in draft.data}
-    return Draft(draft.name, {**kept, **preset.data})
+    data = dict(preset.data)
+    for section in ("model", "dataset"):
+        own = draft.data.get(section)
+        if fields.get(data, f"{section}.{SHORT[section]}") is ... and own is not None:
+            for key, value in dict(data.get(section, {})).items():
+                own = fields.put({section: own}, f"{section}.{key}", value)[section]
+            data[section] = own
+    if "task" in draft.data and not {"task", "dataset"} & preset.data.keys():
+        data["task"] = draft.data["task"]
+    return Draft(draft.name, data)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tui_lora.core.chat import BASE, AnswerEnded
+from tui_lora.core.chat import BASE
 from tui_lora.core.transcript import Answer, Exchange, Transcript
 from tui_lora.store.answer_sheets import AnswerSheet, KeptAnswer, KeptRow
+from tui_lora.ui.chat_facts import Ended
 
 if TYPE_CHECKING:
     from tui_lora.store.heldout import Question
@@ -65,7 +66,7 @@ class SideBySide:
         found[1].text, found[1].tokens = text, tokens
         return True
 
-    def over(self, id: str, ended: AnswerEnded | None, problem: str) -> bool:
+    def over(self, id: str, ended: Ended | None, problem: str) -> bool:
         found = self._transcript.answer(id)
         if found is None:
             return False

@@ -33,6 +33,13 @@ class RunNow:
     result: Result | None = None
     whole: bool = True
 
+    @property
+    def task(self) -> str:
+        """`sft` and the others; what the worker said where the spec cannot be read."""
+        if self.spec is not None:
+            return self.spec.task
+        return self.view.plan.task if self.view.plan is not None else "sft"
+
 
 @dataclass(frozen=True)
 class Draft:

@@ -3,69 +3,62 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import PurePath
-from typing import Any
+from dataclasses import replace
 
 from textual.content import Content
 
+from tui_lora.core.errors import Problem
 from tui_lora.core.spec import RunSpec
 from tui_lora.core.text import UNKNOWN
-from tui_lora.ui.drafted import drafted_text
 from tui_lora.ui.forms.checked import NEEDED, Checked, name_taken
 from tui_lora.ui.forms.entry import Note
+from tui_lora.ui.forms.relevance import format_of, unused
+from tui_lora.ui.forms.survey import Survey
 from tui_lora.ui.ink import GOOD, TIGHT, WRONG, between, dim, fitting, ink, join
 from tui_lora.ui.state import Draft
 
-MOST_BYTES = 64 << 20
-"""A dataset larger than this is not counted for the sake of a line."""
+HIGH_FOR_PREFERENCES = 1e-4
+"""A rate that is usual for answers makes a model forget how to write when it learns preferences."""
 
 
-@dataclass(frozen=True)
-class Survey:
-    """What the disk says of a draft: usable rows, and a name that no session has yet.
-
-    `key` is what it was asked for; figures are None where they are not known cheaply. `taken` is
-    the draft's own name when a session has it.
-    """
-
-    key: tuple[str, ...]
-    rows: int | None = None
-    held_out: int | None = None
-    name: str = ""
-    taken: str = ""
-
-
-def with_taken(checked: Checked, draft: Draft, survey: Survey) -> Checked:
-    """The same, and that the draft's name is taken where it is."""
-    if not draft.name or draft.name != survey.taken:
-        return checked
-    return replace(checked, problems=(*checked.problems, name_taken(draft.name)))
+def with_survey(checked: Checked, draft: Draft, survey: Survey) -> Checked:
+    """The same, and what the disk has against it: a name that is taken, rows of another kind."""
+    more = []
+    if draft.name and draft.name == survey.taken:
+        more.append(name_taken(draft.name))
+    known = {problem.field for problem in checked.problems}
+    if survey.unread and "dataset.format" not in known:
+        more.append(Problem(f"{survey.unread}.", "dataset.format"))
+    return replace(checked, problems=(*checked.problems, *more)) if more else checked
 
 
 def split(spec: RunSpec, survey: Survey) -> tuple[int | None, int | None]:
     """Rows trained on and rows held out, as the worker divides them."""
-    rows = survey.rows
-    if rows is None:
+    rows, mixed, data = survey.rows, survey.mixed, spec.dataset
+    if rows is None or mixed is None:
         return None, None
-    if spec.dataset.max_rows is not None:
-        rows = min(rows, spec.dataset.max_rows)
-    if spec.dataset.eval_path is not None:
-        return rows, survey.held_out
-    share = spec.dataset.eval_share
-    if share <= 0 or rows < 2:
-        return rows, 0
-    held_out = min(rows - 1, max(1, round(rows * share)))
-    return rows - held_out, held_out
+    if data.max_rows is not None:
+        rows = min(rows, data.max_rows)
+    if data.eval_path is not None or data.eval_split is not None:
+        found = survey.held_out
+        return rows + mixed, found if found is None else min(found, data.eval_rows or found)
+    if data.eval_share <= 0 or rows < 2:
+        return rows + mixed, 0
+    held_out = min(rows - 1, max(1, round(rows * data.eval_share)))
+    return rows - held_out + mixed, held_out
 
 
-def steps(spec: RunSpec, train_rows: int | None) -> int | None:
-    """Optimizer steps; rows that turn out to have no trained token make them fewer."""
+def steps(spec: RunSpec, train_rows: int | None, survey: Survey) -> int | None:
+    """Optimizer steps; rows that turn out to have no trained token make them fewer.
+
+    None where a row may become several: texts are cut into passages, and kto takes a pair apart.
+    """
     training = spec.training
     if training.max_steps is not None:
         return training.max_steps
-    if not train_rows or training.packing is True:
+    format = format_of(spec, survey)
+    several = format == "text" or (format == "preference" and spec.task == "kto")
+    if not train_rows or training.packing is True or several:
         return None
     batches = math.ceil(train_rows / training.micro_batch)
     return math.ceil(training.epochs * max(1, math.ceil(batches / training.accumulation)))
@@ -84,14 +77,20 @@ def notes(checked: Checked, survey: Survey) -> dict[str, Note]:
         return {}
     training, dataset, scheme = spec.training, spec.dataset, spec.quantization.scheme
     train_rows, held_out = split(spec, survey)
-    planned = steps(spec, train_rows)
-    found: dict[str, Note] = {}
+    planned = steps(spec, train_rows, survey)
+    found = {path: Note(why, idle=True) for path, why in unused(spec, survey).items()}
     if survey.rows is not None:
         found["dataset.path"] = Note(f"{survey.rows:,} usable rows")
-    if dataset.eval_path is not None:
-        found["dataset.eval_share"] = Note("unused: there is a file", idle=True)
+    if dataset.mix and survey.mixed is not None:
+        found["dataset.mix"] = Note(f"{survey.mixed:,} rows")
+    if dataset.format == "auto" and survey.format is not None:
+        found["dataset.format"] = Note(survey.format)
+    apart = "dataset.eval_path" if dataset.eval_path is not None else "dataset.eval_split"
+    if dataset.eval_path is not None or dataset.eval_split is not None:
+        what = "file" if dataset.eval_path is not None else "split"
+        found["dataset.eval_share"] = Note(f"unused: there is a {what}", idle=True)
         if survey.held_out is not None:
-            found["dataset.eval_path"] = Note(f"{survey.held_out:,} rows")
+            found[apart] = Note(f"{survey.held_out:,} rows")
     elif held_out is not None:
         found["dataset.eval_share"] = Note(f"{held_out:,} rows")
     if scheme not in ("nf4", "fp4"):
@@ -111,6 +110,10 @@ def notes(checked: Checked, survey: Survey) -> dict[str, Note]:
         found["training.epochs"] = Note(f"about {planned:,} steps")
     if planned is not None and 0 < training.warmup < 1:
         found["training.warmup"] = Note(f"{math.ceil(planned * training.warmup):,} steps")
+    if spec.task in ("dpo", "kto") and training.learning_rate >= HIGH_FOR_PREFERENCES:
+        found["training.learning_rate"] = Note(f"{spec.task}: 1e-5 is usual")
+    if not _held_out_any(spec):
+        found["dataset.eval_rows"] = Note("unused: none held out", idle=True)
     if spec.evaluation.every_steps and not _held_out_any(spec):
         found["evaluation.every_steps"] = Note("unused: none held out", idle=True)
     return {
@@ -131,7 +134,7 @@ def summary(checked: Checked, survey: Survey, width: int) -> Content:
     if spec is not None:
         train_rows, held_out = split(spec, survey)
         per_step = spec.training.micro_batch * spec.training.accumulation
-        planned = steps(spec, train_rows)
+        planned = steps(spec, train_rows, survey)
         about = "" if spec.training.max_steps is not None or planned is None else "about "
         rows = UNKNOWN if train_rows is None else f"{train_rows:,}"
         apart = "" if held_out is None else f" + {held_out:,} held out"
@@ -157,47 +160,6 @@ def summary(checked: Checked, survey: Survey, width: int) -> Content:
     return between(fitting(pieces, width - end.cell_length - 2), end, width)
 
 
-def survey_key(draft: Draft) -> tuple[str, ...]:
-    """What a survey depends on: another key asks for another survey."""
-    paths = ("dataset.path", "dataset.eval_path", "dataset.format", "model.id")
-    return tuple(drafted_text(draft, path) for path in paths)
-
-
-def wanted_name(draft: Draft) -> str:
-    """A name made from the dataset and the model: `gsm8k-qwen2.5-1.5b`."""
-    dataset = PurePath(drafted_text(draft, "dataset.path")).name
-    for suffix in (".jsonl", ".json", ".ndjson"):
-        dataset = dataset.removesuffix(suffix)
-    model = PurePath(drafted_text(draft, "model.id")).name.removesuffix(".gguf")
-    parts = (dataset[:24].lower(), model[:32].lower().removesuffix("-instruct"))
-    return "-".join(part for part in parts if part) or "run"
-
-
-def survey_of(draft: Draft, free_name: Callable[[str], str]) -> Survey:
-    """Ask the disk; in a thread."""
-    path, eval_path, format, _ = key = survey_key(draft)
-    return Survey(
-        key,
-        _usable_rows(path, format or "auto"),
-        _usable_rows(eval_path, format or "auto"),
-        free_name(wanted_name(draft)),
-    )
-
-
-def _usable_rows(path: str, format: str) -> int | None:
-    from tui_lora.core.errors import UserError
-    from tui_lora.store.dataset import check_file, look
-
-    if not path:
-        return None
-    try:
-        if check_file(path).stat().st_size > MOST_BYTES:
-            return None
-        seen: Any = look(path, format=format)
-    except (UserError, OSError):
-        return None
-    return seen.usable_rows if seen.complete else None
-
-
 def _held_out_any(spec: RunSpec) -> bool:
-    return spec.dataset.eval_path is not None or spec.dataset.eval_share > 0
+    data = spec.dataset
+    return bool(data.eval_path or data.eval_split or data.eval_share > 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from textual import on
 from textual.app import ComposeResult
@@ -46,10 +46,16 @@ class Form(Widget):
             self.value = value
             super().__init__()
 
-    def __init__(self, judge: Callable[[str, str], Verdict], *, id: str | None = None) -> None:
+    def __init__(
+        self,
+        judge: Callable[[str, str], Verdict],
+        *,
+        headed: bool = True,
+        id: str | None = None,
+    ) -> None:
         super().__init__(id=id)
         self._judge = judge
-        self._rows = Rows()
+        self._rows = Rows(headed=headed)
         self._editor = Editor()
 
     def compose(self) -> ComposeResult:
@@ -68,8 +74,9 @@ class Form(Widget):
         at = self._rows.open_at
         return "" if at is None else self._rows.entries[at].path
 
-    def show(self, entries: Sequence[Entry]) -> None:
-        self._rows.show(entries)
+    def show(self, entries: Sequence[Entry], headings: Mapping[str, str] | None = None) -> None:
+        """`headings` has what is to be said beside a group's title."""
+        self._rows.show(entries, headings)
         self.place_editor()
 
     def take_focus(self) -> None:
@@ -79,6 +86,9 @@ class Form(Widget):
         for index, entry in enumerate(self._rows.entries):
             if entry.path == path:
                 self._rows.point(index)
+
+    def bring_group_into_sight(self) -> None:
+        self._rows.bring_group_into_sight()
 
     def edit(self, path: str) -> None:
         """Open the setting for typing, with its present value."""

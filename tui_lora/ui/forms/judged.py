@@ -6,7 +6,7 @@ from tui_lora.core import fields
 from tui_lora.core.fields import Setting
 from tui_lora.ui.forms.checked import check, name_problems
 from tui_lora.ui.forms.editor import Verdict
-from tui_lora.ui.forms.entry import NAME, sentence, setting_at, shown
+from tui_lora.ui.forms.entry import NAME, sentence, setting_at, settings, shown
 from tui_lora.ui.state import Draft
 
 
@@ -24,8 +24,9 @@ def judged(draft: Draft, path: str, text: str) -> Verdict:
     for problem in checked.problems:
         if problem.field == path:
             return Verdict(value, sentence(problem), path not in checked.wrong, trouble=True)
+    known = {one.path for one in settings()}
     for problem in checked.problems:
-        if (problem.field, problem.message) not in before and "." in problem.field:
+        if (problem.field, problem.message) not in before and problem.field in known:
             label = setting_at(problem.field).label
             return Verdict(value, f"{label}: {problem.message} {problem.mend}", trouble=True)
     return Verdict(value, hint(setting))
@@ -35,7 +36,13 @@ def hint(setting: Setting) -> str:
     """What may be typed, in a line."""
     unit = f" {setting.unit}" if setting.unit else ""
     pieces = [f"{setting.range_text}{unit}"] if setting.range_text else []
-    if setting.default not in (None, ...):
+    if setting.kind == "columns":
+        pieces.append("part=column, with commas between")
+    if setting.kind == "pairs":
+        pieces.append("name=number, with commas between")
+    if setting.default in ((), {}):
+        pieces.append("may be empty")
+    elif setting.default not in (None, ...):
         pieces.append(f"default {shown(setting, setting.default)}")
     elif setting.optional:
         pieces.append("may be empty")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from textual import events
@@ -71,27 +71,43 @@ class Rows(ScrollView, can_focus=True):
     class Scrolled(Message):
         """The rows stand elsewhere than before."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, headed: bool = True) -> None:
         super().__init__()
+        self._headed = headed
         self.entries: tuple[Entry, ...] = ()
         self.cursor = 0
         self.open_at: int | None = None
         self._sheet = Sheet((), ())
+        self._headings: Mapping[str, str] = {}
 
     @property
     def sheet(self) -> Sheet:
         return self._sheet
 
-    def show(self, entries: Sequence[Entry]) -> None:
-        """Lay the rows out anew and paint those that differ."""
-        self.entries = tuple(entries)
+    def show(self, entries: Sequence[Entry], headings: Mapping[str, str] | None = None) -> None:
+        """Lay the rows out anew and paint those that differ; the cursor stays on its setting."""
+        before, self.entries = self.entries, tuple(entries)
+        self._headings = headings or {}
+        at = {entry.path: index for index, entry in enumerate(self.entries)}
+        moved = False
+        if self.cursor < len(before):
+            # A setting that is gone leaves the cursor to the one that stands in its place.
+            here = at.get(before[self.cursor].path, max(0, min(self.cursor, len(at) - 1)))
+            moved, self.cursor = here != self.cursor, here
+        if self.open_at is not None and self.open_at < len(before):
+            self.open_at = at.get(before[self.open_at].path)
         self.lay_out()
+        if moved:
+            self.refresh()
+            self.bring_into_sight()
 
     def lay_out(self) -> None:
         width, before = self.size.width, self._sheet
         if not self.entries or width < 40:
             return
-        self._sheet = lay_out(self.entries, width, self.open_at)
+        self._sheet = lay_out(
+            self.entries, width, self.open_at, self._headings, headed=self._headed
+        )
         if len(before.lines) != self._sheet.height:
             self.virtual_size = Size(width, self._sheet.height)
             self.refresh()
@@ -123,6 +139,19 @@ class Rows(ScrollView, can_focus=True):
         elif spot.y + spot.height > top + room:
             self.scroll_to(y=spot.y + spot.height - room, animate=False, immediate=True)
 
+    def bring_group_into_sight(self) -> None:
+        """Scroll down so far that the group under the cursor is seen whole, or from its heading."""
+        if self.cursor >= len(self._sheet.spots):
+            return
+        groups = [title(entry.setting) for entry in self.entries]
+        here = [i for i, name in enumerate(groups) if name == groups[self.cursor]]
+        first, last = self._sheet.spots[here[0]], self._sheet.spots[here[-1]]
+        room, top = self.size.height, self.scroll_offset.y
+        end = last.y + last.height
+        if end > top + room:
+            self.scroll_to(y=min(first.y - 1, end - room), animate=False, immediate=True)
+            self.bring_into_sight()
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "turn":
             return bool(self.entries) and self.entries[self.cursor].chosen
@@ -140,6 +169,7 @@ class Rows(ScrollView, can_focus=True):
             self.point(ahead[0] if ahead else 0)
         else:
             self.point(behind[-1] if behind else starts[-1])
+        self.bring_group_into_sight()
 
     def action_open(self) -> None:
         self.post_message(self.Opened(self.entries[self.cursor].path))

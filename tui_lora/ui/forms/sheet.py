@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 from textual.content import Content
 
 from tui_lora.ui.forms.entry import VALUE_AT, Entry, row, title
-from tui_lora.ui.ink import DIM, TIGHT, WRONG, ink, join
+from tui_lora.ui.ink import DIM, TIGHT, WRONG, dim, ink, join
 
 HINT_ROWS = 2
 
@@ -42,28 +42,41 @@ def columns_for(width: int) -> int:
     return 1 if width < 108 else 2 if width < 168 else 3
 
 
-def lay_out(entries: Sequence[Entry], width: int, open_at: int | None = None) -> Sheet:
-    """Place every entry; the one at `open_at` gets rows below it for what is said while typing."""
+def lay_out(
+    entries: Sequence[Entry],
+    width: int,
+    open_at: int | None = None,
+    headings: Mapping[str, str] | None = None,
+    *,
+    headed: bool = True,
+) -> Sheet:
+    """Place every entry; the one at `open_at` gets rows below it for what is said while typing.
+
+    `headings` has what is to be said beside a group's title. `headed` False: one list without
+    titles, for a form of a few settings.
+    """
     count = columns_for(width)
     room = width // count
     groups: list[list[int]] = []
     for index, entry in enumerate(entries):
-        if not groups or title(entries[groups[-1][0]].setting) != title(entry.setting):
+        other = not groups or title(entries[groups[-1][0]].setting) != title(entry.setting)
+        if other or not headed:
             groups.append([])
         groups[-1].append(index)
     columns: list[list[Content]] = []
     spots: dict[int, Spot] = {}
-    for column, part in enumerate(_broken([len(g) + 2 for g in groups], count)):
+    spare = 2 if headed else 0
+    for column, part in enumerate(_broken([len(g) + spare for g in groups], count)):
         lines: list[Content] = []
         for group in groups[part]:
-            if lines:
+            if lines and headed:
                 lines.append(Content(" " * room))
-            lines.append(_piece(title(entries[group[0]].setting), f"bold {DIM}", 1, room))
+            if headed:
+                lines.append(_heading(title(entries[group[0]].setting), headings or {}, room))
             for index in group:
                 below = _below(entries[index], room, index == open_at)
-                spots[index] = Spot(
-                    column * room, len(lines), 1 + len(below), room, index == group[0]
-                )
+                first = headed and index == group[0]
+                spots[index] = Spot(column * room, len(lines), 1 + len(below), room, first)
                 lines += [row(entries[index], room), *below]
         columns.append(lines)
     height = max(map(len, columns), default=0)
@@ -86,6 +99,13 @@ def _broken(heights: Sequence[int], count: int) -> list[slice]:
         key=lambda cuts: max(sum(heights[a:b]) for a, b in pairwise(cuts)),
     )
     return [slice(a, b) for a, b in pairwise(best)]
+
+
+def _heading(name: str, headings: Mapping[str, str], room: int) -> Content:
+    row = join(
+        " ", ink(name, f"bold {DIM}"), dim(f"   {said}" if (said := headings.get(name)) else "")
+    )
+    return row.truncate(room, ellipsis=True, pad=True)
 
 
 def _below(entry: Entry, room: int, open_here: bool) -> list[Content]:

@@ -14,7 +14,7 @@ from tui_lora.core.transcript import Answer
 from tui_lora.store.adapters import ChatTarget
 from tui_lora.ui.chat_facts import AnswerCame, AnswerOver
 from tui_lora.ui.conversation import Conversation, voices_row
-from tui_lora.ui.held_out_deck import DeckPage
+from tui_lora.ui.held_out_deck import TOLD, DeckPage
 from tui_lora.ui.ink import ACCENT, DIM, STRONG, between, dim, ink, join, right
 from tui_lora.ui.keymap import place
 from tui_lora.ui.messages import Said
@@ -32,6 +32,11 @@ HINTS = (
     ("^s", "everybody answers, side by side; also the last message again"),
     ("h", "outside the writing: the next held-out question"),
 )
+PREDICT_HINTS = (
+    ("Enter", "says which label the text has; Esc leaves the writing, and single keys hold"),
+    ("h", "outside the writing: the next held-out text, with its true label"),
+    ("↑", "what you asked before"),
+)
 WAIT = "an answer is still being written; Esc stops it."
 
 
@@ -42,7 +47,8 @@ class ChatScreen(DeckPage):
         "Talk to a model, and to adapters on it. The base is loaded once; Tab switches who answers "
         "next, without loading again. Each voice reads its own earlier answers, and another's only "
         "where it gave none. With a session's adapter the conversation is kept in its chats/ "
-        "folder. The chat worker ends when you leave."
+        "folder. A classifier gives labels instead: each with its probability, the likeliest "
+        "first. The chat worker ends when you leave."
     )
     BINDINGS = KEYS
 
@@ -115,18 +121,23 @@ class ChatScreen(DeckPage):
             return not self.choosing and len(self.conversation.voices) > 1
         if action == "write":
             return not self.choosing and not self.writing
+        if action == "sampling" and self.conversation.predicting:
+            return False
         if action in ("held_out", "new", "sampling", "targets", "page"):
             return not self.choosing
         return True
 
     def show_link(self) -> None:
         width = self.size.width - 2
-        row = between(voices_row(self.conversation), dim(f"  {self.sampling.words()}"), width)
+        sampled = "" if self.conversation.predicting else f"  {self.sampling.words()}"
+        row = between(voices_row(self.conversation), dim(sampled), width)
         self.query_one("#voices", Line).say(row)
         self.query_one("#link", Prose).say(link_row(self.link.state, width, time.monotonic()))
         voice = self.conversation.next_voice
         to = one_line(voice.label) if voice is not None else ""
         hint = f"a message to {to}" if self.writing else "Enter writes a message"
+        if self.conversation.predicting:
+            hint = f"a text for {to} to label" if self.writing else "Enter writes a text"
         self.query_one(Composer).placeholder = hint
 
     def _show_prompt(self) -> None:
@@ -163,7 +174,8 @@ class ChatScreen(DeckPage):
         self.show_link()
 
     def _begin(self) -> None:
-        hints = [join(right((key, STRONG), 5), dim(f"   {words}")) for key, words in HINTS]
+        known = PREDICT_HINTS if self.conversation.predicting else HINTS
+        hints = [join(right((key, STRONG), 5), dim(f"   {words}")) for key, words in known]
         self.query_one(Talk).clear(*hints)
 
     # Talking.
@@ -180,11 +192,12 @@ class ChatScreen(DeckPage):
             self.say(WAIT, "warning")
             return
         text = composer.take()
-        reference = self.deck.reference(text)
+        known = self.deck.found(text)
         exchange = self.conversation.ask(
-            text, self.sampling, together=together, reference=reference
+            text, self.sampling, together=together, reference=known.reference if known else ""
         )
-        self.query_one(Talk).add(exchange)
+        told = TOLD.get(known.shape, "reference") if known else ""
+        self.query_one(Talk).add(exchange, told=told)
         self.refresh_bindings()
 
     @on(AnswerCame)

@@ -2,307 +2,334 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import Binding
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
 from textual.widgets import Input
 from textual.worker import get_current_worker
 
+from tui_lora.ui.dataset_ask import DataAsk
+from tui_lora.ui.dataset_draft import Asked, asked_of
 from tui_lora.ui.dataset_facts import (
     DatasetSeen,
-    DatasetsListed,
+    FileFree,
     PathTaken,
+    Seen,
     checked_dataset,
-    checked_held_out,
-    dataset_changes,
-    looks,
 )
-from tui_lora.ui.dataset_text import (
-    COLUMNS,
-    dataset_row,
-    file_name,
-    held_out_words,
-    look_rows,
-    problem_rows,
-)
+from tui_lora.ui.dataset_form import ReadingForm, name_list, reading_notes
+from tui_lora.ui.dataset_looks import FormatFound, LookGoesOn, Looks, SubsetNeeded
+from tui_lora.ui.dataset_task import task_words
+from tui_lora.ui.dataset_text import file_name
 from tui_lora.ui.drafted import drafted_text
-from tui_lora.ui.forms.ask_line import AskLine, Refused
+from tui_lora.ui.forms.ask_line import Refused
+from tui_lora.ui.forms.entry import help_text
 from tui_lora.ui.ink import WRONG, dim, ink
+from tui_lora.ui.inspector import Answered, Inspector, InspectorChanged
 from tui_lora.ui.keymap import place
 from tui_lora.ui.messages import Said, SettingsChanged
 from tui_lora.ui.page import Page
+from tui_lora.ui.row_words import working
+from tui_lora.ui.screens.data_keys import EMPTY, HELP, KEYS
 from tui_lora.ui.state import Draft
+from tui_lora.ui.widgets.data_deck import DataDeck
+from tui_lora.ui.widgets.dataset_pane import DatasetPane
 from tui_lora.ui.widgets.empty import Empty
-from tui_lora.ui.widgets.line import Lines
+from tui_lora.ui.widgets.line import Line
 from tui_lora.ui.widgets.row_view import RowView
 from tui_lora.ui.widgets.table import Table
 
-if TYPE_CHECKING:
-    from tui_lora.store.dataset import Look
-    from tui_lora.store.dataset_list import DatasetEntry
-
-DATA_SUFFIXES = (".jsonl", ".json", ".ndjson")
-
-
-class DatasetTable(Table):
-    BINDINGS = [
-        Binding("enter", "open", "choose", id="data.choose", tooltip="learn from this dataset"),
-    ]
+WIDE = 110
+INSIDE = ("-entered", "-reading", "-problems", "-full-lengths")
+"""What one comes back from to the list."""
 
 
 class DataScreen(Page):
     TITLE_WORD = "Data"
     OF_DRAFT = True
     CSS_PATH = "data.tcss"
-    HELP = (
-        "What the run learns from: one JSONL or JSON file, a row of messages (role and content) "
-        "or of prompt and completion each. A row is shown as you wrote it and as the model will "
-        "be fed it, in its own template: what has the margin ▌ and is underlined is trained on, "
-        "the dim part is only read. Line ends are shown as ⏎, special tokens in colour, and cut is "
-        "what lies behind max length. Tab gives the arrow keys to the row."
-    )
-    BINDINGS = [
-        Binding("n", "row(1)", "next row", id="data.next", tooltip="the next row"),
-        Binding("p", "row(-1)", "previous", False, id="data.previous", tooltip="the row before"),
-        # Before the widgets that scroll, which would take them.
-        Binding("right", "row(1)", "", False, id="data.right", tooltip="next row", priority=True),
-        Binding("left", "row(-1)", "", False, id="data.left", tooltip="row before", priority=True),
-        Binding("t", "type", "path", id="data.type", tooltip="type the path of a dataset"),
-        Binding("h", "held_out", "held-out", id="data.held_out", tooltip="rows never trained on"),
-        Binding("g", "jump", "go to row", id="data.jump", tooltip="go to a row by its number"),
-        Binding("v", "turn", "as written", id="data.turn", tooltip="as written, or as fed"),
-        Binding("e", "problems", "problems", id="data.problems", tooltip="rows that are no use"),
-        Binding("r", "rescan", "look again", id="data.rescan", tooltip="read the files again"),
-        Binding("escape", "back", "list", False, id="data.back", tooltip="back to the list"),
-    ]
+    HELP = HELP
+    BINDINGS = KEYS
 
     def __init__(self) -> None:
         super().__init__()
-        self._entries: list[DatasetEntry] = []
-        self._path = ""
-        self._format = ""
-        self._seen: Look | None = None
+        self._asked = Asked()
+        self._seen: Seen | None = None
+        self._inspector = Inspector(self.post_message)
+        self._looks = Looks(self._inspector, self.post_message)
+        self._form = ReadingForm(id="form")
+        self._deck = DataDeck(self._inspector, id="deck")
+        self._ask = DataAsk(id="ask")
 
     def compose_body(self) -> ComposeResult:
-        with Vertical(id="top-half"):
-            yield DatasetTable(*COLUMNS, id="table")
-            yield Lines(id="look")
+        self._pane = DatasetPane(self.bench.root, id="top-half")
+        yield self._pane
+        with Vertical(id="reading"):
+            yield Line(id="reading-title")
+            yield self._form
         yield Empty(id="empty")
-        yield RowView(id="rows")
-        with VerticalScroll(id="problems"):
-            yield Lines(id="problem-lines")
-        yield AskLine(id="ask")
+        yield self._deck
+        yield self._ask
 
     def on_mount(self) -> None:
-        self.query_one(Table).focus()
-        about = "Nothing chosen to learn from. A dataset is one file, JSONL or JSON, a row a line:"
-        self.query_one(Empty).show(
-            f'{about}\n{{"prompt": "…", "completion": "…"}}   or   {{"messages": [{{"role": …}}]}}',
-            ("Enter", "chooses the one under the cursor"),
-            ("t", "types the path of a file"),
+        # Importing takes seconds, so it begins before there is anything to ask.
+        self._inspector.start()
+        self._pane.enter()
+        self.query_one("#reading-title", Line).say(
+            dim("how the rows are read; the row below follows what you type")
         )
+        self.query_one(Empty).show(*EMPTY)
         self.follow("draft", self._show_draft)
-        self._list()
+        self._pane.list_again()
+
+    def on_unmount(self) -> None:
+        self._looks.close()
+        self._inspector.close()
 
     def on_resize(self) -> None:
-        self.query_one(RowView).show_one_pane(self.size.width < 110)
+        self._deck.rows.show_one_pane(self.size.width < WIDE)
         self.call_after_refresh(self._show_look)
 
     # What is shown.
 
     def _show_draft(self, draft: Draft) -> None:
-        from tui_lora.core.fields import get
-
-        path, format = drafted_text(draft, "dataset.path"), str(get(draft.data, "dataset.format"))
-        self.query_one(RowView).feed_with(
-            model=drafted_text(draft, "model.id"),
-            format=format,
-            loss_on=get(draft.data, "dataset.loss_on"),
-            max_length=get(draft.data, "training.max_length"),
-        )
-        if (path, format) != (self._path, self._format):
-            self._path, self._format = path, format
-            self._open()
+        before, asked = self._asked, asked_of(draft)
+        self._asked = asked
+        self.set_class(not asked.path, "-empty")
+        if asked.rows_key != before.rows_key or asked.path != before.path:
+            self._seen = None
+            self._pane.turn_to(asked)
+        self._deck.show(asked)
+        if asked.look_key != before.look_key:
+            self._looks.look(asked)
         self._show_look()
-
-    def _open(self) -> None:
-        """Turn to the draft's dataset."""
-        path, self._seen = self._path, None
-        self.set_class(not path, "-empty")
-        self.remove_class("-problems")
-        self.query_one("#top-half").set_class(bool(path), "-chosen")
-        self.query_one(RowView).open(path)
-        if path:
-            self.query_one("#look", Lines).say(dim(f"reading {file_name(path)} …"))
-            self._look(path, self._format)
-        if path and all(entry.path != path for entry in self._entries):
-            self._list()
-        self._show_list()
-
-    def _show_list(self) -> None:
-        rows = [dataset_row(entry, chosen=entry.path == self._path) for entry in self._entries]
-        self.query_one(Table).show(rows)
         self.refresh_bindings()
 
     def _show_look(self) -> None:
-        if self._seen is None or not self._path:
-            return
-        area = self.query_one("#look", Lines)
-        width = max(40, area.content_size.width or self.size.width - 4)
-        name = file_name(self._path)
-        wide = self.size.width >= 110
-        area.say(*look_rows(self._seen, name, held_out_words(self.bench.draft), width, tall=wide))
-        self.query_one(RowView).show_total(self._seen.rows, complete=self._seen.complete)
+        seen, draft, fed = self._seen, self.bench.draft, self._deck.fed
+        if self.has_class("-reading"):
+            self._form.show_draft(draft, *reading_notes(seen, draft, fed.template if fed else ""))
+        if seen is not None and self._asked.path:
+            self._pane.show_look(seen, draft, tall=self.size.width >= WIDE)
+            self._deck.show_seen(seen)
+
+    def help_for_focus(self) -> Content | None:
+        entry = self._form.pointed if self._form.has_focus_within else None
+        return help_text(entry) if entry is not None else None
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if not self.is_attached or not self.query(RowView):
+        if not self.is_attached:
             return True
-        view = self.query_one(RowView)
-        reads = bool(self._path) and not self.has_class("-problems")
-        if action == "row":
-            # These keys come before the focused widget's own, but never while one types.
-            return reads and not isinstance(self.focused, Input)
-        if action == "jump":
-            return reads
-        if action == "turn":
-            return reads and view.panes.can_turn
-        if action == "held_out":
-            return bool(self._path)
-        if action == "problems":
-            return self._seen is not None and bool(self._seen.problems)
-        return True
+        typing = isinstance(self.focused, Input)
+        if action == "arrow":
+            # These come before the focused widget's own keys, but not where arrows mean more.
+            return self._deck.reads and not typing and not self._form.has_focus_within
+        if action == "deck":
+            return self._deck.can(str(parameters[0])) and not typing
+        if action == "ask":
+            return self._deck.can(str(parameters[0])) and not typing
+        if action == "back":
+            return any(self.has_class(name) for name in INSIDE)
+        if action == "splits":
+            seen = self._seen
+            return seen is not None and (len(seen.splits) > 1 or len(seen.subsets) > 1)
+        return self._asked.data is not None if action == "reading" else True
 
-    # What the user does.
+    @on(DataDeck.Changed)
+    def _deck_changed(self) -> None:
+        self.set_class(self._deck.has_class("-problems"), "-problems")
+        self.set_class(self._deck.has_class("-full-lengths"), "-full-lengths")
+        self._show_look()
+        self.refresh_bindings()
+
+    # Choosing a dataset.
 
     @on(Table.Opened)
     def _opened(self, event: Table.Opened) -> None:
-        if event.key != self._path:
-            changes = dataset_changes(event.key, self._drafted_held_out())
-            self._take(changes, f"{file_name(event.key)} is the draft's dataset.")
-        self.add_class("-reading")
-        self.query_one(RowView).enter()
+        if event.key == self._asked.path:
+            self._enter()
+        else:
+            held_out = drafted_text(self.bench.draft, "dataset.eval_path")
+            self._choose(partial(checked_dataset, event.key, held_out))
 
-    def _take(self, changes: dict[str, Any], said: str) -> None:
+    @on(PathTaken)
+    def _taken(self, fact: PathTaken) -> None:
+        changes, said = dict(fact.changes), fact.said
+        if fact.held_out:
+            self._change(changes, said)
+            return
+        if changes["dataset.path"] == self._asked.path:
+            # What was said of it still holds.
+            self._enter()
+            return
+        if fact.read_here:
+            changes |= (more := self._task_changes(fact.format))
+            said += f" {task_words(fact.format, more['task'])}" if more else ""
+        else:
+            self._looks.task_choice.begin()
+        self._change(changes, said)
+        self._enter()
+
+    @on(FormatFound)
+    def _format_found(self, fact: FormatFound) -> None:
+        if changes := self._task_changes(fact.format):
+            self._change(changes, task_words(fact.format, changes["task"]))
+
+    def _task_changes(self, format: str | None) -> dict[str, Any]:
+        now = self._asked.spec.task if self._asked.spec is not None else "sft"
+        task = self._looks.task_choice.settle(format, now)
+        # Which answers are learned means nothing where there is none.
+        return {} if task is None else {"task": task, "dataset.loss_on": "auto"}
+
+    def _change(self, changes: dict[str, Any], said: str) -> None:
         self.post_message(SettingsChanged(changes))
         then = " Next, the settings: 4." if place("settings") is not None else ""
         self.post_message(Said(f"{said}{then}", "good"))
 
-    def _drafted_held_out(self) -> str:
-        return drafted_text(self.bench.draft, "dataset.eval_path")
-
-    def action_row(self, rows: int) -> None:
-        self.query_one(RowView).go(rows)
-
-    def action_turn(self) -> None:
-        self.query_one(RowView).turn()
-
-    def action_type(self) -> None:
-        hint = "A .jsonl or .json file, or quickstart for the one that comes along. → completes."
-        self.query_one(AskLine).ask(
-            "path", "dataset", hint, value=self._path, completes=DATA_SUFFIXES
-        )
-
-    def action_held_out(self) -> None:
-        hint = "A file of rows that are never trained on. Empty: a share of the dataset."
-        value = self._drafted_held_out()
-        self.query_one(AskLine).ask(
-            "held-out", "held-out file", hint, value=value, completes=DATA_SUFFIXES
-        )
-
-    def action_jump(self) -> None:
-        self.query_one(AskLine).ask("row", "row", "The number of a row, from 1.")
-
-    def action_problems(self) -> None:
-        self.toggle_class("-problems")
-        if self.has_class("-problems") and self._seen is not None:
-            rows = problem_rows(self._seen, file_name(self._path))
-            self.query_one("#problem-lines", Lines).say(*rows)
-            self.query_one("#problems").focus()
-        else:
-            self.query_one(Table).focus()
-
-    def action_rescan(self) -> None:
-        self._list()
-        self._open()
-
-    def action_back(self) -> None:
-        self.remove_class("-problems", "-reading")
-        self.query_one(Table).focus()
-
-    @on(AskLine.Answered)
-    def _answered(self, answer: AskLine.Answered) -> None:
-        ask, text = answer.ask, answer.text
-        if answer.purpose == "row":
-            digits = text.replace(",", "")
-            if not digits.isascii() or not digits.isdigit() or int(digits) < 1:
-                ask.refuse("A row's number is a whole number from 1.")
-                return
-            ask.close()
-            self.query_one(RowView).go_to(int(digits) - 1)
-        elif not text:
-            ask.close()
-            if answer.purpose == "held-out":
-                self._take({"dataset.eval_path": None}, "A share of the rows is held out.")
-        else:
-            ask.wait("looking …")
-            self._check(answer.purpose, text)
-
-    # What goes to the disk, in threads.
-
-    @on(DatasetsListed)
-    def _listed(self, fact: DatasetsListed) -> None:
-        first, self._entries = not self._entries, fact.entries
-        self._show_list()
-        if first and self._path:
-            self.query_one(Table).point(self._path)
-
-    @on(DatasetSeen)
-    def _dataset_seen(self, fact: DatasetSeen) -> None:
-        if fact.path != self._path:
-            return
-        self._seen = fact.seen
-        if fact.problem:
-            self.query_one("#look", Lines).say(ink(f"✗ {fact.problem}", WRONG))
-        elif fact.seen is not None and fact.seen.complete and not fact.seen.usable_rows:
-            # In the place of what was said when it was chosen.
-            self.say(f"{file_name(fact.path)} has no row that can be used.", "error")
-        self._show_look()
+    def _enter(self) -> None:
+        self.add_class("-entered")
+        self._deck.rows.enter()
         self.refresh_bindings()
 
-    @on(PathTaken)
-    def _taken(self, fact: PathTaken) -> None:
-        if not self.query_one(AskLine).purpose:
-            return  # closed meanwhile
-        self.query_one(AskLine).close()
-        self._take(fact.changes, fact.said)
+    @on(SubsetNeeded)
+    def action_splits(self) -> None:
+        """Choose the subset, where there are several and none is chosen; else the split."""
+        seen, data = self._seen, self._asked.data
+        if seen is None or data is None:
+            return
+        path, names = "dataset.split", seen.splits
+        if len(seen.subsets) > 1 and (data.subset is None or len(names) < 2):
+            path, names = "dataset.subset", seen.subsets
+
+        def chosen(name: str | None) -> None:
+            if name is not None:
+                self.post_message(SettingsChanged({path: name}))
+
+        now = drafted_text(self.bench.draft, path)
+        self.app.push_screen(name_list(path.rpartition(".")[2], names, now), chosen)
+
+    # Reading it.
+
+    def action_deck(self, action: str, *values: Any) -> None:
+        self._deck.do(action, *values)
+
+    def action_arrow(self, by: int) -> None:
+        self._deck.do("row", by)
+
+    def action_back(self) -> None:
+        self._read_with(False)
+        self._deck.back()
+        self.remove_class("-entered")
+        self._pane.enter()
+        self.refresh_bindings()
+
+    def action_reading(self) -> None:
+        if self.has_class("-reading"):
+            self.action_back()
+        else:
+            self._read_with(True)
+            self._form.take_focus()
+
+    def _read_with(self, form: bool) -> None:
+        """Show the form in the place of the list, or the list again."""
+        self.set_class(form, "-reading")
+        self._show_look()
+
+    @on(ReadingForm.Tried)
+    def _tried(self, event: ReadingForm.Tried) -> None:
+        if event.values:
+            self._deck.rows.try_out(asked_of(self.bench.draft.changed(event.values)))
+        else:
+            self._deck.rows.show(self._asked)
+
+    # What is asked in the line below.
+
+    def action_ask(self, purpose: str) -> None:
+        splits = self._seen.splits if self._seen is not None else ()
+        self._ask.open(purpose, self._asked, self.bench.draft, splits)
+
+    @on(DataAsk.ShareWanted)
+    def _share_wanted(self) -> None:
+        nothing = {"dataset.eval_path": None, "dataset.eval_split": None}
+        self._change(nothing, "A share of the rows is held out.")
+
+    @on(DataAsk.RowWanted)
+    def _row_wanted(self, fact: DataAsk.RowWanted) -> None:
+        self._deck.rows.go_to(fact.number)
+
+    @on(DataAsk.TextWanted)
+    def _text_wanted(self, fact: DataAsk.TextWanted) -> None:
+        self._deck.rows.search(fact.text)
+
+    @on(RowView.Looked)
+    def _searched(self, fact: RowView.Looked) -> None:
+        self._ask.tell_search(fact.number, fact.seen, done=fact.done)
+
+    @on(DataAsk.Closed)
+    def _ask_closed(self, fact: DataAsk.Closed) -> None:
+        if fact.purpose == "find":
+            self._deck.rows.stop_search()
+
+    @on(FileFree)
+    def _file_free(self, fact: FileFree) -> None:
+        self._deck.check(fact.path)
 
     @on(Refused)
     def _refused(self, fact: Refused) -> None:
-        self.query_one(AskLine).refuse(fact.why)
+        self.say(fact.why, "error")
 
-    @work(thread=True, exclusive=True, exit_on_error=False, group="list")
-    def _list(self) -> None:
-        from tui_lora.store.dataset_list import list_datasets
+    # What is known of the disk, by threads and workers.
 
-        found = list_datasets(self.bench.root, Path.cwd(), self._path)
-        if not get_current_worker().is_cancelled:
-            self.post_message(DatasetsListed(found))
+    def action_rescan(self) -> None:
+        self._inspector.start()
+        self._seen = None
+        self._pane.turn_to(self._asked)
+        self._pane.list_again()
+        self._deck.open_again()
+        self._looks.look(self._asked)
 
-    @work(thread=True, exclusive=True, exit_on_error=False, group="look")
-    def _look(self, path: str, format: str) -> None:
-        worker = get_current_worker()
-        for fact in looks(path, format):
-            if worker.is_cancelled:
-                return
-            self.post_message(fact)
+    @on(DatasetSeen)
+    def _dataset_seen(self, fact: DatasetSeen) -> None:
+        if fact.key != self._asked.look_key:
+            return
+        self._seen = fact.seen
+        if fact.problem:
+            self._pane.say(ink(f"✗ {fact.problem}", WRONG))
+        elif fact.seen is not None and fact.seen.total and not fact.seen.usable:
+            # In the place of what was said when it was chosen.
+            self.say(f"{file_name(self._asked.path)} has no row that can be used.", "error")
+        self._show_look()
+        self.refresh_bindings()
 
-    @work(thread=True, exclusive=True, exit_on_error=False, group="check")
-    def _check(self, purpose: str, text: str) -> None:
-        if purpose == "path":
-            self.post_message(checked_dataset(text, self._drafted_held_out()))
+    @on(LookGoesOn)
+    def _look_goes_on(self, fact: LookGoesOn) -> None:
+        self._pane.say(working(fact.answer))
+
+    @on(Answered)
+    def _answered(self, fact: Answered) -> None:
+        if fact.kind == "look":
+            self._looks.answered(fact.answer)
+        elif fact.kind:
+            self._deck.answered(fact)
         else:
-            self.post_message(checked_held_out(text, self._path, self._format))
+            self.say(str(getattr(fact.answer, "message", "")), "error")
+
+    @on(InspectorChanged)
+    def _inspector_changed(self, fact: InspectorChanged) -> None:
+        if fact.state != "ended":
+            return
+        self._deck.worker_ended(fact.words)
+        if self._seen is None and self._asked.data is not None:
+            self._pane.say(ink("✗ the inspect worker ended; r starts it again.", WRONG))
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="choose")
+    def _choose(self, check: Callable[[], Message]) -> None:
+        found = check()
+        if not get_current_worker().is_cancelled:
+            self.post_message(found)

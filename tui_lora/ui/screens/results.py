@@ -38,7 +38,9 @@ class ResultsScreen(TalkingPage):
         "What training changed, on rows that were never trained on. Perplexity is e to the mean "
         "loss a token: how many tokens the model hesitates between. base is measured before the "
         "first step, tuned after the last. a lets both answer the same held-out questions, always "
-        "taking the likeliest token; the answers are kept in the session."
+        "taking the likeliest token; the answers are kept in the session. Of a run on preferences "
+        "the margin stands in its place, of a classifier the accuracy, macro F1 and which labels "
+        "were taken for which."
     )
     BINDINGS = [
         Binding("escape", "stop", "stop", id="results.stop", tooltip="stop answering"),
@@ -59,6 +61,7 @@ class ResultsScreen(TalkingPage):
             with Horizontal(id="figures"):
                 yield Lines(id="change")
                 yield Lines(id="facts")
+            yield Lines(id="confusion")
             yield Line(id="asked")
             yield Vertical(id="answers")
             yield Lines(id="checkpoints")
@@ -79,7 +82,7 @@ class ResultsScreen(TalkingPage):
             return self._asking is not None
         if action == "ask":
             has = self._disk is not None and self._disk.adapter_bytes is not None
-            return has and self._asking is None and not self.has_class("-empty")
+            return has and self._asks and self._asking is None and not self.has_class("-empty")
         return True
 
     # What is known.
@@ -132,7 +135,24 @@ class ResultsScreen(TalkingPage):
         self.query_one("#choices", Lines).say(*results_text.choice_rows(run, width))
         if self._disk is not None:
             self.query_one("#checkpoints", Lines).say(*results_text.checkpoint_rows(self._disk))
+        self._show_confusion(width)
+        self.query_one("#asked").display = self._asks
         self.show_link()
+
+    @property
+    def _asks(self) -> bool:
+        """Whether there is anything that could be answered: a classifier gives labels."""
+        run = self.bench.run_now
+        return run is None or run.task != "classification"
+
+    def _show_confusion(self, width: int) -> None:
+        from tui_lora.ui.confusion import confusion_rows
+
+        report = self._disk.report if self._disk is not None else None
+        table = self.query_one("#confusion", Lines)
+        table.display = report is not None
+        if report is not None:
+            table.say(*confusion_rows(report, width))
 
     def show_link(self) -> None:
         """The row above the answers: whose questions, or what the worker does for them."""
@@ -191,7 +211,7 @@ class ResultsScreen(TalkingPage):
         if fact.paths != self.bench.session:
             return
         if not fact.found.questions:
-            self.say("the dataset has no question that could be asked.", "warning")
+            self.say(f"nothing to ask: {fact.found.source}.", "warning")
             return
         self._prepared = fact
         self.talk_to(fact.target)

@@ -16,7 +16,7 @@ from tui_lora.ui.keymap import place
 from tui_lora.ui.messages import Said, SessionChosen
 from tui_lora.ui.page import Page
 from tui_lora.ui.screens.question import Question
-from tui_lora.ui.session_rows import COLUMNS, haystack, row_of
+from tui_lora.ui.session_rows import COLUMNS, haystack, row_of, task_words
 from tui_lora.ui.widgets.empty import Empty
 from tui_lora.ui.widgets.filter import Filter
 from tui_lora.ui.widgets.line import Block
@@ -60,7 +60,7 @@ class SessionsScreen(Page):
         self._wanted: str | None = None
 
     def compose_body(self) -> ComposeResult:
-        yield Filter("name, model, dataset or status")
+        yield Filter("name, model, dataset, task or status")
         yield Table(*COLUMNS, id="table")
         yield Empty(id="empty")
         yield Block(2, id="detail")
@@ -121,6 +121,7 @@ class SessionsScreen(Page):
             ink(summary.model or UNKNOWN),
             dim("   dataset "),
             ink(summary.dataset or UNKNOWN),
+            task_words(summary),
         )
         if summary.problem:
             what = ink(f"✗ run.yaml: {summary.problem}", WRONG)

@@ -13,15 +13,17 @@ from textual.worker import get_current_worker
 from tui_lora.core import fields
 from tui_lora.core.errors import Problem
 from tui_lora.ui.forms.checked import Checked, check, without
-from tui_lora.ui.forms.derived import Survey, notes, summary, survey_key, with_taken
+from tui_lora.ui.forms.derived import notes, summary, with_survey
 from tui_lora.ui.forms.editor import Verdict
 from tui_lora.ui.forms.entry import NAME, Entry, entries, help_text, settings, turned
 from tui_lora.ui.forms.form import Form
 from tui_lora.ui.forms.history import History
 from tui_lora.ui.forms.judged import judged
+from tui_lora.ui.forms.relevance import shown, unused, wanted
 from tui_lora.ui.forms.rows import Rows
 from tui_lora.ui.forms.spec_ask import SpecAsk
 from tui_lora.ui.forms.start_line import StartLine
+from tui_lora.ui.forms.survey import Survey, survey_key
 from tui_lora.ui.ink import dim, ink
 from tui_lora.ui.keymap import place
 from tui_lora.ui.messages import DraftReplaced, Said, SettingsChanged
@@ -51,7 +53,9 @@ class SettingsScreen(Page):
     HELP = (
         "Every setting of the run that you are putting together. Arrows move, Enter edits or opens "
         "a list, ← → change a choice, Esc leaves a value as it was. • marks what differs from the "
-        "default, ▲ what is wrong. The draft is kept as you go; s checks everything and starts it."
+        "default, ▲ what is wrong. Settings that play no part in the task are not shown; m shows "
+        "those that are seldom needed. The draft is kept as you go; s checks everything and starts "
+        "it."
     )
     BINDINGS = KEYS
 
@@ -60,6 +64,7 @@ class SettingsScreen(Page):
         self._draft: Draft | None = None
         self._checked = Checked(None, None, (), frozenset())
         self._survey = Survey(())
+        self._unfolded = False
         self._history = History()
         self._form = Form(self._judge, id="form")
         self._ask = SpecAsk(id="ask")
@@ -95,17 +100,25 @@ class SettingsScreen(Page):
             self._ask_disk(draft)
         elif draft.name != named:
             self._ask_disk(draft)
-        self._checked = with_taken(check(draft), draft, self._survey)
+        self._checked = with_survey(check(draft), draft, self._survey)
         self._show_form()
         self.refresh_bindings()
 
     def _show_form(self) -> None:
         assert self._draft is not None
-        said = notes(self._checked, self._survey)
-        stand_ins = {NAME.path: self._survey.name}
-        form = self._form
+        checked, survey = self._checked, self._survey
         screens = {path: found.key for path, id in ELSEWHERE.items() if (found := place(id))}
-        form.show(entries(self._draft, self._checked.problems, said, stand_ins, screens))
+        stand_ins = {NAME.path: survey.name, "dataset.columns": survey.columns}
+        every = entries(self._draft, checked.problems, notes(checked, survey), stand_ins, screens)
+        rows, folded = shown(
+            every,
+            unused(checked.sound, survey) if checked.sound is not None else {},
+            wanted(checked.sound, survey) if checked.sound is not None else (),
+            unfolded=self._unfolded,
+            keep=self._form.editing,
+        )
+        words = "m folds {} away" if self._unfolded else "m shows {} more"
+        self._form.show(rows, {name: words.format(count) for name, count in folded.items()})
         self._show_foot()
 
     def _show_foot(self) -> None:
@@ -193,6 +206,12 @@ class SettingsScreen(Page):
             draft = replace(draft, data=without(draft.data, path))
         self.post_message(DraftReplaced(draft))
 
+    def action_more(self) -> None:
+        self._unfolded = not self._unfolded
+        self._show_form()
+        self._form.bring_group_into_sight()
+        self.refresh_bindings()
+
     def action_undo(self) -> None:
         if (before := self._history.undo()) is not None:
             self.post_message(DraftReplaced(before))
@@ -274,7 +293,7 @@ class SettingsScreen(Page):
         if fact.survey.key == self._survey.key and fact.survey != self._survey:
             self._survey = fact.survey
             if self._draft is not None:
-                self._checked = with_taken(check(self._draft), self._draft, self._survey)
+                self._checked = with_survey(check(self._draft), self._draft, self._survey)
             self._show_form()
             self.refresh_bindings()
 

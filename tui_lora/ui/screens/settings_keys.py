@@ -14,6 +14,7 @@ KEYS: list[BindingType] = [
     _key("p", "presets", "presets", "begin from a preset"),
     _key("u", "undo", "undo", "undo the last change"),
     _key("d,backspace", "default", "default", "put back the default"),
+    _key("m", "more", "more", "the settings that are seldom needed, or only the usual ones"),
     _key("o", "open_spec", "open", "open a run spec (YAML)"),
     _key("w", "write_spec", "write", "write it as a run spec (YAML)"),
     _key("x", "problems", "problems", "what is wrong"),

@@ -22,6 +22,7 @@ from tui_lora.ui.widgets.loss_plot import LossPlot
 
 if TYPE_CHECKING:
     from tui_lora.core.orders import Order
+    from tui_lora.core.view import RunView
     from tui_lora.store.paths import SessionPaths
     from tui_lora.ui.state import RunNow
 
@@ -36,7 +37,9 @@ class TrainScreen(Page):
     HELP = (
         "The chosen run as it learns. The worker belongs to no terminal: leave, lose the "
         "connection, come back, and nothing is missing here. Losses are mean cross-entropy a "
-        "trained token, in nats; perplexity is e to that power. Tokens count without padding."
+        "trained token, in nats; perplexity is e to that power. Tokens count without padding. Of a "
+        "run on preferences the loss is that of the preference, and margin says how much more the "
+        "chosen answers are rewarded than the rejected; m draws it, or what else the task has."
     )
     BINDINGS = [
         Binding(
@@ -55,6 +58,9 @@ class TrainScreen(Page):
         Binding(
             "y", "log_scale", "log scale", id="train.log_scale", tooltip="losses on a log scale"
         ),
+        Binding(
+            "m", "curve", "curve", id="train.curve", tooltip="the loss, or another of its figures"
+        ),
         Binding("l", "log", "log", id="train.log", tooltip="the run's log in full, or the curve"),
     ]
 
@@ -63,6 +69,7 @@ class TrainScreen(Page):
         self._asked: dict[str, str] = {}
         self._stop_asked_at = -ASK_AGAIN_S
         self._clock: Timer | None = None
+        self._curve = "loss"
 
     def compose_body(self) -> ComposeResult:
         yield Empty(id="empty")
@@ -70,7 +77,7 @@ class TrainScreen(Page):
         yield Lines(id="verdict")
         with Horizontal(id="middle"):
             yield LossPlot(id="curve")
-            yield Block(20, id="numbers")
+            yield Block(22, id="numbers")
         yield Block(3, id="short")
         with VerticalScroll(id="log"):
             yield Lines(id="log-lines")
@@ -91,6 +98,7 @@ class TrainScreen(Page):
     def _show_session(self, paths: SessionPaths | None) -> None:
         self.set_class(paths is None, "-empty")
         self.query_one(LossPlot).clear()
+        self._curve = "loss"
         self._asked.clear()
         if paths is None:
             keys = [("1", "choose a session, or resume one")]
@@ -120,7 +128,7 @@ class TrainScreen(Page):
         else:
             self.query_one("#short", Block).say(run_numbers.short_rows(run, width))
         view = run.view
-        self.query_one(LossPlot).show(view.loss, view.eval_loss, view.total_steps)
+        self._show_curve(view)
         self._show_log(run)
         for id, what in list(self._asked.items()):
             if (answer := view.answers.get(id)) is not None:
@@ -132,6 +140,14 @@ class TrainScreen(Page):
                 self._clock.resume()
             else:
                 self._clock.pause()
+
+    def _show_curve(self, view: RunView) -> None:
+        from tui_lora.ui.run_curves import curves
+
+        there = curves(view)
+        # A resumed run may not have got as far again.
+        shown = next((one for one in there if one.name == self._curve), there[0])
+        self.query_one(LossPlot).show(shown, view.total_steps)
 
     def _show_verdict(self, rows: list[Content]) -> None:
         verdict = self.query_one("#verdict", Lines)
@@ -162,12 +178,29 @@ class TrainScreen(Page):
             return run is not None and run.status.alive
         if action == "resume":
             return run is not None and run.status.resumable and not run.problem
-        if action in ("log_scale", "log"):
+        if action == "curve":
+            view = run.view if run is not None else None
+            return view is not None and bool(view.step_metrics or view.eval_metrics)
+        if action == "log_scale":
+            return run is not None and self._curve == "loss"
+        if action == "log":
             return run is not None
         return True
 
     def action_log_scale(self) -> None:
         self.query_one(LossPlot).toggle_log_scale()
+
+    def action_curve(self) -> None:
+        run = self.bench.run_now
+        if run is None:
+            return
+        from tui_lora.ui.run_curves import curves
+
+        names = [curve.name for curve in curves(run.view)]
+        at = names.index(self._curve) if self._curve in names else 0
+        self._curve = names[(at + 1) % len(names)]
+        self._show_curve(run.view)
+        self.refresh_bindings()
 
     def action_log(self) -> None:
         self.toggle_class("-log")

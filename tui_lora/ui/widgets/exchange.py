@@ -8,8 +8,9 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui_lora.core.chat import BASE
-from tui_lora.core.text import number, one_line
+from tui_lora.core.text import duration, number, one_line
 from tui_lora.core.transcript import Answer, Exchange
+from tui_lora.ui.chances import SHOWN_CHANCES, chance_rows
 from tui_lora.ui.ink import ACCENT, BRIGHT, DIM, STRONG, TIGHT, WRONG, dim, ink, join
 from tui_lora.ui.widgets.line import Line
 
@@ -49,13 +50,14 @@ class AnswerView(Vertical):
     }
     """
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, truth: str = "") -> None:
         super().__init__()
         self.answer = answer
+        self._truth = truth
         look = STRONG if answer.voice == BASE else f"bold {ACCENT}"
         self._head = Line()
         self._head.say(ink(one_line(answer.label), look))
-        self._text = Prose(_text(answer))
+        self._text = Prose(_text(answer, truth))
         self._foot = Line()
         self._foot.say(foot(answer))
 
@@ -70,7 +72,7 @@ class AnswerView(Vertical):
 
     def draw(self) -> None:
         """Draw the answer as it is now."""
-        self._text.say(_text(self.answer))
+        self._text.say(_text(self.answer, self._truth))
         self._foot.say(foot(self.answer))
 
 
@@ -84,10 +86,11 @@ class ExchangeView(Vertical):
     ExchangeView > .reference { padding: 0 2 0 0; }
     """
 
-    def __init__(self, exchange: Exchange, asker: str = "you") -> None:
+    def __init__(self, exchange: Exchange, asker: str = "you", *, told: str = "reference") -> None:
         super().__init__()
         self.exchange = exchange
         self._asker = asker
+        self._told = told
         self._answers = Container(classes="answers")
 
     def compose(self) -> ComposeResult:
@@ -95,9 +98,9 @@ class ExchangeView(Vertical):
         yield Prose(asked, classes="question")
         with self._answers:
             for answer in self.exchange.answers:
-                yield AnswerView(answer)
+                yield AnswerView(answer, self.exchange.reference)
         if self.exchange.reference:
-            told = join(dim("reference  "), (self.exchange.reference, DIM))
+            told = join(dim(f"{self._told}  "), (self.exchange.reference, DIM))
             yield Prose(told, classes="reference")
 
     def draw(self, id: str) -> None:
@@ -109,7 +112,7 @@ class ExchangeView(Vertical):
     def add(self, answer: Answer) -> None:
         """Show one more answer to the message."""
         if self._answers.is_attached:
-            self._answers.mount(AnswerView(answer))
+            self._answers.mount(AnswerView(answer, self.exchange.reference))
 
 
 class Talk(VerticalScroll):
@@ -138,10 +141,10 @@ class Talk(VerticalScroll):
         if hints:
             self.mount(Prose(Content("\n").join(hints), classes="hints"))
 
-    def add(self, exchange: Exchange, asker: str = "you") -> None:
-        """Show another exchange, at the end."""
+    def add(self, exchange: Exchange, asker: str = "you", *, told: str = "reference") -> None:
+        """Show another exchange, at the end; `told` is what the dataset's answer is called."""
         self.query(".hints").remove()
-        self.mount(ExchangeView(exchange, asker))
+        self.mount(ExchangeView(exchange, asker, told=told))
         self.to_end()
 
     def add_answers(self, exchange: Exchange, answers: list[Answer]) -> None:
@@ -168,7 +171,9 @@ class Talk(VerticalScroll):
             self.scroll_to(y=0, animate=False)
 
 
-def _text(answer: Answer) -> Content:
+def _text(answer: Answer, truth: str) -> Content:
+    if answer.chances:
+        return Content("\n").join(chance_rows(answer.chances, truth))
     text = answer.text.strip("\n")
     if not text.strip() and answer.ended_by in ("end", "length"):
         return dim("(nothing that can be seen)")
@@ -181,6 +186,11 @@ def foot(answer: Answer) -> Content:
         return ink(f"✗ {one_line(answer.problem)}", WRONG)
     if not answer.tokens and answer.ended_by in ("", "cancel"):
         return dim("◌ waiting") if answer.running else ink("■ stopped", TIGHT)
+    if answer.chances:
+        among = len(answer.chances)
+        of = f" · the likeliest of {among:,} labels" if among > SHOWN_CHANCES else ""
+        read = "1 token" if answer.tokens == 1 else f"{answer.tokens:,} tokens"
+        return dim(f"{read} read · {duration(answer.seconds)}{of}")
     counted = dim("1 token" if answer.tokens == 1 else f"{answer.tokens:,} tokens")
     if answer.running:
         return join(("● ", ACCENT), counted)

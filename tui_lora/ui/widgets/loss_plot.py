@@ -1,4 +1,4 @@
-"""The loss curves, drawn by textual-plot, which is imported after the first frame."""
+"""The curves of a run, drawn by textual-plot, which is imported after the first frame."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from textual import events, work
 from textual.app import ComposeResult
@@ -23,8 +24,31 @@ if TYPE_CHECKING:
 REDRAW_EVERY_S = 2.0
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """One series of a curve. `line` is joined; `marked` has a ◆ at each value besides; `dots` is
+    values alone, so that two series of one colour blind are still two."""
+
+    label: str
+    series: Series
+    look: Literal["line", "marked", "dots"] = "line"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What is drawn at a time; `may_log`: it is never below zero, so a log scale makes sense."""
+
+    name: str
+    parts: tuple[Drawn, ...]
+    may_log: bool = False
+
+
+_SIGNS = {"line": "─", "marked": "◆", "dots": "•"}
+_COLOURS = {"line": "chart-loss", "marked": "chart-eval", "dots": "chart-eval"}
+
+
 class LossPlot(Widget):
-    """Draws two series; at most every two seconds, and only what changed."""
+    """Draws a curve; at most every two seconds, and only what changed."""
 
     DEFAULT_CSS = """
     LossPlot {
@@ -43,7 +67,7 @@ class LossPlot(Widget):
         super().__init__(id=id)
         self._axes: Any = None
         self._plot: Any = None
-        self._curves: tuple[Series, Series] | None = None
+        self._curve: Curve | None = None
         self._total: int | None = None
         self._log = False
         self._drawn: object = None
@@ -61,17 +85,21 @@ class LossPlot(Widget):
     def log_scale(self) -> bool:
         return self._log
 
-    def show(self, loss: Series, eval_loss: Series, total_steps: int | None) -> None:
-        """Draw these curves, now or when two seconds have passed since the last time."""
-        self._curves, self._total = (loss, eval_loss), total_steps
+    def show(self, curve: Curve, total_steps: int | None) -> None:
+        """Draw this curve, now or when two seconds have passed since the last time.
+
+        Another curve than before is drawn at once.
+        """
+        another = self._curve is not None and self._curve.name != curve.name
+        self._curve, self._total = curve, total_steps
         wait = self._drawn_at + REDRAW_EVERY_S - time.monotonic()
-        if wait <= 0:
+        if wait <= 0 or another:
             self._draw()
         elif self._later is None:
             self._later = self.set_timer(wait, self._draw)
 
     def clear(self) -> None:
-        self._curves, self._drawn = None, None
+        self._curve, self._drawn = None, None
         if self._plot is not None:
             self._plot.display = False
 
@@ -102,37 +130,40 @@ class LossPlot(Widget):
         if self._later is not None:
             self._later.stop()
             self._later = None
-        if self._plot is None or self._curves is None:
+        if self._plot is None or self._curve is None:
             return
+        curve = self._curve
+        log = self._log and curve.may_log
         columns = max(10, self.size.width - self._axes.MARGIN_LEFT - 2)
-        last = max((curve.latest_step or 1 for curve in self._curves), default=1)
+        last = max((part.series.latest_step or 1 for part in curve.parts), default=1)
         until = x_limit(last, self._total)
-        loss, held_out = (_points(curve, columns, until, self._log) for curve in self._curves)
-        picture = (loss, held_out, self._log, self._total)
-        if picture == self._drawn or not (loss[0] or held_out[0]):
+        points = [_points(part.series, columns, until, log) for part in curve.parts]
+        values = [value for _, column in points for value in column]
+        picture = (curve.name, points, log, self._total)
+        if picture == self._drawn or not values:
             return
         self._drawn, self._drawn_at = picture, time.monotonic()
         plot, colours = self._plot, self.app.theme_variables
         plot.display = True
         with plot.drawing():
-            plot.set_y_formatter(self._axes.LossFormatter(self._log))
+            plot.set_y_formatter(self._axes.LossFormatter(log))
             plot.set_xlimits(0.0, until)
-            plot.set_ylimits(*y_limits(loss[1] + held_out[1]))
-            braille, style = self._axes.BRAILLE, colours["chart-loss"]
-            if len(loss[0]) == 1:
-                plot.scatter(*loss, marker="•", marker_style=style)
-            elif loss[0]:
-                plot.plot(*loss, line_style=style, hires_mode=braille)
-            style = colours["chart-eval"]
-            if len(held_out[0]) > 1:
-                plot.plot(*held_out, line_style=style, hires_mode=braille)
-            if held_out[0]:
-                plot.scatter(*held_out, marker="◆", marker_style=style)
+            plot.set_ylimits(*y_limits(values))
+            for part, (steps, found) in zip(curve.parts, points, strict=True):
+                style = colours[_COLOURS[part.look]]
+                if part.look != "dots" and len(steps) > 1:
+                    plot.plot(steps, found, line_style=style, hires_mode=self._axes.BRAILLE)
+                if steps and (part.look != "line" or len(steps) == 1):
+                    sign = "•" if part.look == "line" else _SIGNS[part.look]
+                    plot.scatter(steps, found, marker=sign, marker_style=style)
         self.query_one("#legend", Line).say(
             join(
-                dim("loss" + (", log scale" if self._log else "") + "   "),
-                ink("─ train", "$chart-loss"),
-                ink("   ◆ held-out" if held_out[0] else "", "$chart-eval"),
+                dim(curve.name + (", log scale" if log else "")),
+                *(
+                    ink(f"   {_SIGNS[part.look]} {part.label}", f"${_COLOURS[part.look]}")
+                    for part, (steps, _) in zip(curve.parts, points, strict=True)
+                    if steps
+                ),
                 dim("   by step"),
             )
         )

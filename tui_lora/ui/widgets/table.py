@@ -134,14 +134,17 @@ class Table(ScrollView, can_focus=True):
     def watch_cursor(self, before: int, now: int) -> None:
         self._paint(before)
         self._paint(now)
-        room = max(1, self.size.height - self.HEADER_ROWS)
-        top = self.scroll_offset.y
-        if now < top:
-            self.scroll_to(y=now, animate=False)
-        elif now >= top + room:
-            self.scroll_to(y=now - room + 1, animate=False)
+        self._bring_into_sight()
         if self.pointed is not None:
             self.post_message(self.Pointed(self, self.pointed))
+
+    def _bring_into_sight(self) -> None:
+        room = max(1, self.size.height - self.HEADER_ROWS)
+        top = self.scroll_offset.y
+        if self.cursor < top:
+            self.scroll_to(y=self.cursor, animate=False)
+        elif self.cursor >= top + room:
+            self.scroll_to(y=self.cursor - room + 1, animate=False)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return bool(self._rows) if action == "open" else True
@@ -166,6 +169,7 @@ class Table(ScrollView, can_focus=True):
 
     def on_resize(self, event: events.Resize) -> None:
         self.virtual_size = Size(event.size.width, len(self._rows) + self.HEADER_ROWS)
+        self._bring_into_sight()
 
     def on_focus(self) -> None:
         self._paint(self.cursor)

@@ -105,11 +105,11 @@ class TargetList(Vertical):
         """Adapters with their size in bytes; the cursor goes to the session called `wanted`."""
         self._targets = {str(one.adapter): one for one, _ in found}
         rows = [_row(str(one.adapter), one, taken) for one, taken in found]
-        for one, _ in found:
-            key = f"base {one.base}"
+        for alone in (_alone(one) for one, _ in found):
+            key = f"base {alone.base}"
             if key not in self._targets:
-                self._targets[key] = _alone(one)
-                rows.append(_row(key, self._targets[key], None))
+                self._targets[key] = alone
+                rows.append(_row(key, alone, None))
         table = self.query_one(Table)
         table.show(rows)
         for key, one in self._targets.items():
@@ -165,7 +165,8 @@ def _alone(adapter: ChatTarget) -> ChatTarget:
 
 
 def _row(key: str, one: ChatTarget, taken: int | None) -> Row:
-    name = ink(one_line(one.name), BRIGHT if one.adapter is not None else DIM)
+    kind = " (gives labels)" if one.classifier else ""
+    name = ink(one_line(one.name) + kind, BRIGHT if one.adapter is not None else DIM)
     scheme = one.quantization.scheme
     return Row(
         key,
