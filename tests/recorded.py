@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from tui_lora.core.class_report import ClassReport
 from tui_lora.core.events import (
     EVENTS,
     AdapterSaved,
@@ -22,16 +23,19 @@ from tui_lora.core.events import (
     Verdict,
 )
 from tui_lora.core.spec import parse_spec
+from tui_lora.store import class_reports
+from tui_lora.store.adapter_labels import write_labels
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.sessions import create
 
 START = 1_760_000_000.0
+LABELS = ("negative", "neutral", "positive")
 
 
-def make_session(root: Path, name: str = "run") -> SessionPaths:
+def make_session(root: Path, name: str = "run", task: str = "sft") -> SessionPaths:
     """A draft with a small spec."""
-    spec = parse_spec({"model": {"id": "tiny"}, "dataset": {"path": "quickstart"}})
-    return create(root, name, spec)
+    data = {"model": {"id": "tiny"}, "dataset": {"path": "quickstart"}, "task": task}
+    return create(root, name, parse_spec(data))
 
 
 def loss_at(step: int, total: int) -> float:
@@ -39,7 +43,22 @@ def loss_at(step: int, total: int) -> float:
     return 1.05 + 1.4 * math.exp(-4 * step / total) + wobble
 
 
-def step_done(step: int, total: int, *, card: bool = False) -> StepDone:
+def metrics_at(step: int, total: int, task: str) -> dict[str, float]:
+    """What a task has beside its loss, the better the later."""
+    share = step / total
+    if task == "classification":
+        return {"accuracy": 0.3 + 0.6375 * share, "macro_f1": 0.2 + 0.7 * share}
+    if task == "sft":
+        return {}
+    chosen, rejected = 0.4 * share, -0.8 * share + 0.02 * math.sin(step)
+    rewards = {"margin": chosen - rejected, "chosen_reward": chosen, "rejected_reward": rejected}
+    return {
+        **rewards,
+        **({"kl": 0.1 * share} if task == "kto" else {"preferred": 0.5 + 0.4 * share}),
+    }
+
+
+def step_done(step: int, total: int, *, card: bool = False, task: str = "sft") -> StepDone:
     share = step / total
     memory: dict[str, float] = {"process_gib": 1.21 + 0.1 * share}
     if card:
@@ -59,11 +78,14 @@ def step_done(step: int, total: int, *, card: bool = False) -> StepDone:
         tokens_seen=step * 5100,
         step_s=0.5,
         eta_s=(total - step) * 0.5,
+        metrics={} if task == "classification" else metrics_at(step, total, task),
         **memory,  # type: ignore[arg-type]
     )
 
 
-def opening(total: int, attempt: int = 1, resumed_from: int | None = None) -> Iterator[Event]:
+def opening(
+    total: int, attempt: int = 1, resumed_from: int | None = None, task: str = "sft"
+) -> Iterator[Event]:
     yield AttemptStarted(attempt=attempt, pid=4242, resumed_from=resumed_from)
     for name, seconds in (("imports", 9.1), ("weights", 12.2), ("rows", 1.4)):
         yield PhaseStarted(name=name, label=f"loading {name}", expect_s=seconds)
@@ -77,18 +99,32 @@ def opening(total: int, attempt: int = 1, resumed_from: int | None = None) -> It
         trainable_parameters=2_442_240,
         total_parameters=137_000_000,
         device="cpu",
+        task=task,
+        labels=LABELS if task == "classification" else (),
     )
     if resumed_from is None:
-        yield Evaluated(step=0, loss=3.14, rows=40, seconds=2.0)
+        yield Evaluated(step=0, loss=3.14, rows=40, seconds=2.0, metrics=metrics_at(0, total, task))
 
 
 def steps(
-    first: int, last: int, total: int, *, every: int = 100, card: bool = False
+    first: int,
+    last: int,
+    total: int,
+    *,
+    every: int = 100,
+    card: bool = False,
+    task: str = "sft",
 ) -> Iterator[Event]:
     for step in range(first, last + 1):
-        yield step_done(step, total, card=card)
+        yield step_done(step, total, card=card, task=task)
         if step % every == 0:
-            yield Evaluated(step=step, loss=loss_at(step, total) + 0.1, rows=40, seconds=2.0)
+            yield Evaluated(
+                step=step,
+                loss=loss_at(step, total) + 0.1,
+                rows=40,
+                seconds=2.0,
+                metrics=metrics_at(step, total, task),
+            )
             path = f"checkpoints/step-{step:06d}"
             yield CheckpointSaved(step=step, path=path, size_bytes=84_000_000, seconds=1.2)
 
@@ -123,8 +159,30 @@ def finish(paths: SessionPaths, step: int, verdict: Verdict = "done", message: s
     paths.result.write_text(result.model_dump_json(), encoding="utf-8")
 
 
-def done_session(root: Path, name: str = "done", total: int = 400) -> SessionPaths:
-    paths = make_session(root, name)
-    write(paths, opening(total), steps(1, total, total), ending(total))
+def done_session(
+    root: Path, name: str = "done", total: int = 400, task: str = "sft"
+) -> SessionPaths:
+    paths = make_session(root, name, task)
+    write(paths, opening(total, task=task), steps(1, total, total, task=task), ending(total))
     finish(paths, total)
+    return paths
+
+
+def done_classifier(root: Path, name: str = "done", total: int = 400) -> SessionPaths:
+    """With the adapter's labels, weights that are none, and what was taken for what."""
+    paths = done_session(root, name, total, "classification")
+    paths.adapter.mkdir()
+    (paths.adapter / "adapter_model.safetensors").write_bytes(b"x" * 1000)
+    write_labels(paths.adapter, LABELS)
+    confusion = ((12, 1, 0), (0, 14, 1), (0, 0, 12))
+    report = ClassReport(
+        t=START,
+        step=total,
+        labels=LABELS,
+        confusion=confusion,
+        rows=40,
+        accuracy=0.95,
+        macro_f1=0.951,
+    )
+    class_reports.write(paths, report)
     return paths

@@ -132,6 +132,59 @@ def checkpoint(session: Session) -> None:
 
 
 @app.command()
+def data(
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH|ID", help="A file, a folder, a pattern or the id of a Hub dataset."
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="M", help="Count tokens, as this model would be fed the rows."),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(metavar="T", help="sft, classification, dpo or kto; else what the rows say."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="dataset.columns=...", help="Change a setting; may be repeated."
+        ),
+    ] = None,
+    row: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Show row N token by token (needs --model)."),
+    ] = None,
+    rows: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Count the tokens of N rows only, spread over all."),
+    ] = None,
+    list_: Annotated[
+        str | None,
+        typer.Option("--list", metavar="FILE", help="Write every problem to this JSONL file."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a dataset holds, what is wrong with it, and what of it would be trained."""
+    from tui_lora.headless import data as dataset
+
+    raise typer.Exit(
+        dataset.data(
+            path,
+            model=model,
+            task=task,
+            changes=set_ or [],
+            row=row,
+            rows=rows,
+            list_to=list_,
+            json_wanted=as_json,
+        )
+    )
+
+
+@app.command()
 def chat(
     targets: Annotated[
         list[str],
@@ -213,7 +266,9 @@ def main() -> None:
         from typer.exceptions import TyperException
 
         if isinstance(error, TyperException):
-            _complain(f"{error}\n  `tui-lora --help` and `tui-lora VERB --help` say what there is.")
+            # Its text alone does not say which option it is about.
+            said = getattr(error, "format_message", error.__str__)()
+            _complain(f"{said}\n  `tui-lora --help` and `tui-lora VERB --help` say what there is.")
             sys.exit(2)
         if _Common.debug:
             raise

@@ -13,8 +13,8 @@ from tui_lora.core.house_style import in_house_style
 from tui_lora.core.status import Status
 from tui_lora.core.view import perplexity
 from tui_lora.store import demo_model, sessions
-from tui_lora.store.dataset import dataset_file
 from tui_lora.store.presets import read_preset
+from tui_lora.store.sources import dataset_file
 from tui_lora.store.spec_file import spec_in
 
 pytestmark = [pytest.mark.long, pytest.mark.model]

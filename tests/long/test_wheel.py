@@ -35,6 +35,7 @@ def test_the_wheel_runs_by_itself(tmp_path: Path) -> None:
         "tui_lora/_data/sessions/example/adapter/adapter_model.safetensors",
         "tui_lora/_data/quickstart/train.jsonl",
         "tui_lora/_data/presets/quickstart.yaml",
+        "tui_lora/_data/templates/zephyr.jinja",
         "tui_lora/ui/screens/train.tcss",
     ):
         assert needed in names

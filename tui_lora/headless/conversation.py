@@ -20,6 +20,8 @@ from tui_lora.core.chat import (
     FromChat,
     LoadAdapter,
     Loading,
+    Predict,
+    Predicted,
     Ready,
     ToChat,
     Turn,
@@ -48,6 +50,12 @@ class Conversation:
     ) -> None:
         first = targets[0]
         for other in targets[1:]:
+            if first.classifier or other.classifier:
+                raise UserError(
+                    f"{first.name if first.classifier else other.name} gives labels instead of "
+                    "answers, so it shares its base with nobody.",
+                    then="Ask it alone.",
+                )
             if other.base != first.base:
                 raise UserError(
                     f"{first.name} and {other.name} are on different bases "
@@ -98,6 +106,17 @@ class Conversation:
             elif isinstance(message, AnswerEnded) and message.id == id:
                 return message
             elif isinstance(message, ChatFailed):
+                raise UserError(message.message, exit_code=1)
+
+    def predict(self, text: str, *, name: str) -> Predicted:
+        """Every label with its probability. Raises UserError when it fails."""
+        id = str(uuid.uuid4())
+        self._worker.send(Predict(id=id, name=name, text=text))
+        while True:
+            message = self._next()
+            if isinstance(message, Predicted) and message.id == id:
+                return message
+            if isinstance(message, ChatFailed):
                 raise UserError(message.message, exit_code=1)
 
     def close(self) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 
 from tui_lora.core.chat import BASE, Turn
 from tui_lora.core.errors import UserError
+from tui_lora.core.spec import DatasetSpec
 from tui_lora.core.status import Status
 from tui_lora.core.text import clean, duration, number
 from tui_lora.core.view import perplexity
@@ -17,9 +17,9 @@ from tui_lora.headless.follow import to_stdout
 from tui_lora.headless.verbs import follow_to_end, print_progress
 from tui_lora.store import runs, sessions
 from tui_lora.store.adapters import ChatTarget, session_target
-from tui_lora.store.dataset import dataset_file
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.presets import read_preset
+from tui_lora.store.sources import open_source, rows_of
 from tui_lora.store.spec_file import spec_in
 
 NAME = "quickstart"
@@ -81,8 +81,8 @@ def compare(paths: SessionPaths) -> None:
 
 def held_out_questions(count: int) -> list[str]:
     """The first questions of the held-out part of the quickstart dataset."""
-    lines = dataset_file("quickstart-heldout").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line)["messages"][0]["content"] for line in lines[:count]]
+    rows = rows_of(open_source(DatasetSpec(path="quickstart-heldout")))
+    return [row.value["messages"][0]["content"] for row in islice(rows, count)]
 
 
 def wrap(text: str) -> list[str]:

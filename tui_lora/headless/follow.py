@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from tui_lora.core.metrics import BY_NAME, IN_SHORT, figure
 from tui_lora.core.status import Status
 from tui_lora.core.text import count, duration, number, rate
 from tui_lora.core.view import RunView
@@ -106,7 +107,8 @@ class _Teller:
         held_out = view.last_eval.loss if view.last_eval else None
         self._line(
             f"step {view.step:>{width},}{of}   loss {number(view.loss.latest):>5}   "
-            f"eval {number(held_out):>5}   rate {rate(view.learning_rate.latest)}   "
+            f"eval {number(held_out):>5}   {_metrics(view)}"
+            f"rate {rate(view.learning_rate.latest)}   "
             f"{count(step.tokens_per_s)} tok/s   "
             f"{number(step.peak_reserved_gib or step.process_gib)} GiB   "
             f"{duration(step.eta_s)} left"
@@ -115,6 +117,17 @@ class _Teller:
     def _line(self, text: str) -> None:
         self._last_line = time.monotonic()
         self._say(text)
+
+
+def _metrics(view: RunView) -> str:
+    """What the task has beside the loss: of trained rows, else as it was last measured."""
+    measured = view.last_eval.metrics if view.last_eval else {}
+    trained = view.last_step.metrics if view.last_step else {}
+    return "".join(
+        f"{BY_NAME[name].label} {figure(name, trained.get(name, measured.get(name))):>6}   "
+        for name in IN_SHORT
+        if name in trained or name in measured
+    )
 
 
 def to_stdout(text: str) -> None:

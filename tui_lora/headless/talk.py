@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from tui_lora.core.chat import BASE, Turn
 from tui_lora.core.errors import UserError
-from tui_lora.core.text import clean, duration, number
+from tui_lora.core.text import clean, duration, number, one_line
 from tui_lora.headless.conversation import Conversation
 from tui_lora.headless.follow import to_stdout
 from tui_lora.store.adapters import ChatTarget, target
+
+SHOWN_CHANCES = 10
 
 
 def chat(
@@ -26,7 +29,10 @@ def chat(
     temperature: float,
     as_json: bool,
 ) -> int:
-    """Answer `prompt` once, or every line of standard input until its end."""
+    """Answer `prompt` once, or every line of standard input until its end.
+
+    A classifier says which label it has.
+    """
     named = {text: target(root, text) for text in texts if text != BASE}
     if not named:
         raise UserError("base alone says nothing: name a session, an adapter or a model with it.")
@@ -39,30 +45,56 @@ def chat(
         sys.stderr.flush()
 
     with Conversation(targets, say_phase) as conversation:
+        if targets[0].classifier:
+            texts_in = [prompt] if prompt is not None else _lines("Write a text and press Enter")
+            for text in texts_in:
+                _predict(conversation, targets[0], text, as_json)
+            return 0
         if prompt is not None:
             turns = [*opening, Turn(role="user", content=prompt)]
             _answer(conversation, targets, turns, max_tokens, temperature, as_json)
             return 0
-        interactive = sys.stdin.isatty()
-        if interactive:
-            to_stdout("Write a message and press Enter; Ctrl-D ends.")
         histories: dict[str, list[Turn]] = {t.name: list(opening) for t in targets}
-        while True:
-            if interactive:
-                sys.stdout.write("\nyou  ")
-                sys.stdout.flush()
-            line = sys.stdin.readline()
-            if not line:
-                return 0
-            if not line.strip():
-                continue
-            asked = Turn(role="user", content=line.strip())
+        for line in _lines("Write a message and press Enter"):
+            asked = Turn(role="user", content=line)
             for one in targets:
                 histories[one.name].append(asked)
                 text = _answer(
                     conversation, [one], histories[one.name], max_tokens, temperature, as_json
                 )
                 histories[one.name].append(Turn(role="assistant", content=text))
+    return 0
+
+
+def _lines(invitation: str) -> Iterator[str]:
+    """Every line of standard input that says something, until its end."""
+    interactive = sys.stdin.isatty()
+    if interactive:
+        to_stdout(f"{invitation}; Ctrl-D ends.")
+    while True:
+        if interactive:
+            sys.stdout.write("\nyou  ")
+            sys.stdout.flush()
+        line = sys.stdin.readline()
+        if not line:
+            return
+        if line.strip():
+            yield line.strip()
+
+
+def _predict(conversation: Conversation, one: ChatTarget, text: str, as_json: bool) -> None:
+    """The likeliest label first; as JSON all of them."""
+    found = conversation.predict(text, name=one.name)
+    if as_json:
+        told = found.model_dump(exclude={"id", "name"})
+        to_stdout(json.dumps({"name": one.name, "label": found.chances[0].label, **told}))
+        return
+    shown = found.chances[:SHOWN_CHANCES]
+    width = max(len(one_line(chance.label)) for chance in shown)
+    for chance in shown:
+        to_stdout(f"{one_line(chance.label):<{width}}  {100 * chance.probability:5.1f}%")
+    if len(found.chances) > len(shown):
+        to_stdout(f"(the likeliest of {len(found.chances):,} labels; --json prints all)")
 
 
 def _told_apart(targets: list[ChatTarget], texts: list[str]) -> list[ChatTarget]:

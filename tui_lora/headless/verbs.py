@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tui_lora.core.errors import UserError
-from tui_lora.core.fields import put, read, settings
 from tui_lora.core.status import Status
 from tui_lora.core.text import UNKNOWN, clean, number, shorten_middle, size
+from tui_lora.headless.changes import changed
 from tui_lora.headless.follow import follow, to_stdout
 from tui_lora.store import runs, sessions
 from tui_lora.store.journal import Tail
@@ -210,27 +210,13 @@ def _begin(
         data, base, where, wanted = read_data(path), path.absolute().parent, spec_file, path.stem
         if not changes:
             read_spec_file(path)  # for errors that name the line
-    spec = spec_in(_changed(data, changes), where=where)
+    spec = spec_in(changed(data, changes), where=where)
     name = name or sessions.free_name(root, wanted)
     paths = runs.begin(root, name, spec, base=base, on_progress=print_progress())
     to_stdout(
         f"session {paths.name}: {clean(spec.model.id)} learns from {clean(spec.dataset.path)}"
     )
     return paths
-
-
-def _changed(data: dict[str, Any], changes: list[str]) -> dict[str, Any]:
-    """`data` with each `path=value`; unknown paths are left for the spec to name the right one."""
-    known = {setting.path for setting in settings()}
-    for change in changes:
-        path, equals, text = change.partition("=")
-        path = path.strip()
-        if not equals:
-            raise UserError(
-                f"--set {clean(change)!r} has no value.", then="Write --set lora.r=16 and the like."
-            )
-        data = put(data, path, read(path, text) if path in known else text)
-    return data
 
 
 def _is_spec(what: str) -> bool:
@@ -263,6 +249,8 @@ def _as_json(summary: sessions.Summary) -> dict[str, Any]:
         "peak_vram_gib": summary.peak_vram_gib,
         "model": summary.model,
         "dataset": summary.dataset,
+        "task": summary.task,
+        "metrics": {name: _finite(value) for name, value in summary.metrics.items()},
         "created": summary.created,
         "updated": summary.updated,
         "problem": summary.problem or None,

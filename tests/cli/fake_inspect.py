@@ -1,0 +1,100 @@
+"""An inspect worker without a tokenizer: a real process on real pipes; a word is a token.
+
+A model called `broken` cannot be read.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tui_lora.core.inspect import (
+    FROM_INSPECT,
+    TO_INSPECT,
+    FeedRow,
+    FromInspect,
+    InspectFailed,
+    InspectReady,
+    InspectWorking,
+    LengthsMeasured,
+    MeasureLengths,
+    Piece,
+    RowFed,
+    Sequence,
+)
+
+
+def start_fake(kind: str, *arguments: str, devices: str = "auto") -> subprocess.Popen[bytes]:
+    """Stands in for `store.launch.start_pipe_worker`; the check worker is the real one."""
+    command = [sys.executable, __file__]
+    if kind != "inspect":
+        command = [sys.executable, "-P", "-m", "tui_lora.worker", kind]
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+
+
+def say(message: FromInspect) -> None:
+    sys.stdout.write(FROM_INSPECT.encode(message))
+    sys.stdout.flush()
+
+
+def main() -> None:
+    say(InspectReady(seconds=0.1))
+    for line in sys.stdin:
+        asked = TO_INSPECT.decode(line).message
+        if isinstance(asked, MeasureLengths):
+            if "broken" in asked.spec["model"]["id"]:
+                say(InspectFailed(id=asked.id, message="the model broken has no tokenizer."))
+                continue
+            say(InspectWorking(id=asked.id, label="loading the tokenizer"))
+            say(measured(asked, rows=1, done=False))
+            say(measured(asked, rows=min(4, asked.rows), done=True))
+        elif isinstance(asked, FeedRow):
+            say(fed(asked))
+
+
+def measured(asked: MeasureLengths, *, rows: int, done: bool) -> LengthsMeasured:
+    return LengthsMeasured(
+        id=asked.id,
+        rows=rows,
+        of_rows=4,
+        done=done,
+        edges=(0, 16, 32),
+        lengths=(3, 1),
+        mean=12.5,
+        p50=12,
+        p95=20,
+        longest=21,
+        tokens=50,
+        trained_tokens=30,
+        max_length=asked.spec["training"]["max_length"],
+        cut_rows=1,
+        cut_tokens=5,
+        untrained_rows=0,
+    )
+
+
+def fed(asked: FeedRow) -> RowFed:
+    pieces = (
+        Piece(texts=("<|user|>\n",), trained=False, special=True),
+        Piece(texts=("[/INST]", " Who", "?\n", "\x1b[31m"), trained=False),
+        Piece(texts=("<|assistant|>\n",), trained=False, special=True),
+        Piece(texts=(" Me", ", of", " course", "."), trained=True),
+        Piece(texts=(" lost",), trained=True, cut=True),
+    )
+    return RowFed(
+        id=asked.id,
+        row=asked.row,
+        sequences=(Sequence(pieces=pieces, tokens=10, trained_tokens=4, cut_tokens=1),),
+        notes=("one token lies behind max length",),
+    )
+
+
+if __name__ == "__main__":
+    main()
