@@ -17,7 +17,7 @@ import pytest
 
 from tests.workers import tiny_spec
 from tui_lora.core.examples import example
-from tui_lora.core.formats import FORMAT_NAMES, decide, format_of
+from tui_lora.core.formats import FORMAT_NAMES, FormatName, decide, format_of, shape_of
 from tui_lora.core.inspect import FeedRow, RowFed
 from tui_lora.core.spec import RunSpec
 from tui_lora.core.text import clean
@@ -356,3 +356,18 @@ def test_tool_calls_reach_the_template_as_they_were_written(
         ours = next(text for text in texts if f"It says {number}." in text)
         assert f'"arguments": {json.dumps(call)}}}' in ours
         assert f'"name": "f{number}", "x": {json.dumps(call)}' in ours
+
+
+@pytest.mark.parametrize(("format", "task"), CASES)
+def test_no_rows_are_fed_as_none(
+    tiny_model: Path, tmp_path: Path, format: FormatName, task: str
+) -> None:
+    # Lengths are measured some rows at a time, and of these none may be left.
+    from tui_lora.worker.feeding import ANY_LABEL, Feeder
+
+    spec = spec_of(tiny_model, tmp_path, format, task)
+    shape = shape_of(format, spec.task)
+    labels = (ANY_LABEL,) if shape == "labelled" else ()
+    feeder = Feeder(spec, settled(spec), shape, labels)
+
+    assert feeder.rows([]) == []

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tui_lora.core.metrics import BY_NAME, IN_SHORT, figure
 from tui_lora.core.status import Status
@@ -26,10 +29,37 @@ def follow(paths: SessionPaths, say: Print, *, raw: bool = False) -> Status:
 
     `raw` prints the event lines as they stand. KeyboardInterrupt is the caller's: the run goes on.
     """
+    with _interrupts() as interrupted:
+        return _follow(paths, say, raw, interrupted)
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Remember Ctrl-C: the exception alone is lost where foreign code swallows it."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def remember(*_: object) -> None:
+        asked.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _follow(paths: SessionPaths, say: Print, raw: bool, interrupted: threading.Event) -> Status:
     tail = Tail(paths.events)
     view = RunView()
     teller = _Teller(say)
     while True:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
         alive = status_of(paths, view).alive
         while lines := tail.read():
             for line in lines:

@@ -45,7 +45,7 @@ def wanted_task(format: str | None, now: str, *, followed: bool) -> Task | None:
 def task_words(format: str | None, task: str) -> str:
     """Why the task was changed."""
     title = format_of(format).title if format is not None else "of no known format"
-    return f"The rows are {title}, so the task is {task} now: {WORDS[task]}."
+    return f"The rows are {title}, so the task is {task} now."
 
 
 class TaskChoice:

@@ -192,6 +192,7 @@ def fact_rows(run: RunNow, disk: OnDisk | None) -> list[Content]:
     plan = view.plan
     share = 100 * plan.trainable_parameters / max(1, plan.total_parameters) if plan else 0.0
     of = f"of {count(plan.total_parameters)}, {share:.2g}%" if plan else ""
+    passes = f"to train on; {last.epoch:.2f} epochs" if last is not None else "to train on"
     memory, source = view.peak_reserved_gib, "reserved on the card"
     if memory is None:
         memory, source = view.peak_process_gib, "the worker's own"
@@ -200,13 +201,13 @@ def fact_rows(run: RunNow, disk: OnDisk | None) -> list[Content]:
     rows = [
         dim("training"),
         _fact("train loss", ink(number(view.loss.latest), STRONG), f"{best}{at}"),
-        _fact("rows", ink(f"{plan.train_rows:,}" if plan else UNKNOWN), "trained on"),
+        _fact("rows", ink(f"{plan.train_rows:,}" if plan else UNKNOWN), passes),
         _fact("tokens", ink(count(last.tokens_seen if last else None)), "went through the model"),
         _fact("trainable", ink(count(plan.trainable_parameters if plan else None)), of),
         _fact("peak memory", peak, source if known else ""),
     ]
     taken = disk.adapter_bytes if disk is not None else None
-    where = shorten_middle(one_line(str(disk.adapter)), 40) if disk and taken is not None else ""
+    where = shorten_middle(one_line(str(disk.adapter)), 32) if disk and taken is not None else ""
     rows.append(_fact("adapter", ink(size(taken)), where))
     return rows
 

@@ -60,11 +60,21 @@ def short_rows(run: RunNow, width: int) -> list[Content]:
         join(_pair("held-out", number(view.eval_loss.latest)), " ", _direction(view.eval_loss)),
     ]
     if run.task != "sft":
-        del losses[1]
-        losses += [
-            _pair(metric.label, figure(metric.name, _now(view, metric.name)))
-            for metric in _had(view)
-            if metric.name in IN_SHORT
+        # Each figure behind the loss of the rows that it was measured on.
+        short = [metric for metric in _had(view) if metric.name in IN_SHORT]
+        losses = [
+            losses[0],
+            *(
+                _latest(m, view.step_metrics[m.name])
+                for m in short
+                if view.step_metrics.get(m.name)
+            ),
+            losses[2],
+            *(
+                _latest(m, view.eval_metrics[m.name])
+                for m in short
+                if not view.step_metrics.get(m.name)
+            ),
         ]
     elif base is not None:
         now = perplexity(view.tuned_eval.loss if view.tuned_eval else None)
@@ -99,10 +109,8 @@ def _had(view: RunView) -> list[Metric]:
     return [m for m in METRICS if m.name in view.step_metrics or m.name in view.eval_metrics]
 
 
-def _now(view: RunView, name: str) -> float | None:
-    """The last value on trained rows, or on held-out rows where only those are measured."""
-    series = view.step_metrics.get(name) or view.eval_metrics.get(name)
-    return series.latest if series is not None else None
+def _latest(metric: Metric, series: Series) -> Content:
+    return _pair(metric.label, figure(metric.name, series.latest))
 
 
 def _metric_rows(view: RunView) -> list[Content]:

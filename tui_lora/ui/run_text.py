@@ -70,7 +70,8 @@ def state_row(run: RunNow, width: int, now: float) -> Content:
     row = Content(GAP).join(pieces)
     if not total:
         return row
-    left_s = view.eta_s if status.alive else None
+    # Steps are what is reckoned: of what comes after the last one, nothing is known.
+    left_s = view.eta_s if status.alive and step < total else None
     end = join(ink(f"{100 * step / total:3.0f}"), dim("%"))
     if status.alive:
         end = join(end, right(join(ink(duration(left_s)), dim(" left")), 17))

@@ -119,8 +119,10 @@ class Feeder:
         return iter(self._prepared(rows, self.config, packing, part))
 
     def rows(self, examples: Iterable[Example]) -> list[dict[str, Any]]:
-        """A few examples, ready for the data loader."""
-        tokenized = list(self.tokenized(_again(list(examples))))
+        """A few examples, ready for the data loader; none of none."""
+        given = list(examples)
+        # trl's trainers ask for a first row before anything else.
+        tokenized = list(self.tokenized(_again(given))) if given else []
         return list(self.cut(_again(tokenized))) if tokenized else []
 
     def columns(self, row: Iterable[str]) -> list[str]:

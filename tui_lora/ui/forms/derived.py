@@ -107,9 +107,9 @@ def notes(checked: Checked, survey: Survey) -> dict[str, Note]:
             passes = training.max_steps * training.micro_batch * training.accumulation / train_rows
             found["training.max_steps"] = Note(f"{passes:.3g} epochs")
     elif planned is not None:
-        found["training.epochs"] = Note(f"about {planned:,} steps")
+        found["training.epochs"] = Note(f"about {_steps(planned)}")
     if planned is not None and 0 < training.warmup < 1:
-        found["training.warmup"] = Note(f"{math.ceil(planned * training.warmup):,} steps")
+        found["training.warmup"] = Note(_steps(math.ceil(planned * training.warmup)))
     if spec.task in ("dpo", "kto") and training.learning_rate >= HIGH_FOR_PREFERENCES:
         found["training.learning_rate"] = Note(f"{spec.task}: 1e-5 is usual")
     if not _held_out_any(spec):
@@ -158,6 +158,10 @@ def summary(checked: Checked, survey: Survey, width: int) -> Content:
         words = "1 problem" if count == 1 else f"{count} problems"
         end = ink(f"! {words}", TIGHT) if missing else ink(f"▲ {words}", WRONG)
     return between(fitting(pieces, width - end.cell_length - 2), end, width)
+
+
+def _steps(many: int) -> str:
+    return f"{many:,} step" if many == 1 else f"{many:,} steps"
 
 
 def _held_out_any(spec: RunSpec) -> bool:
