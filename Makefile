@@ -9,6 +9,8 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 # Two processes where nothing loads a model; those that do share one, since importing trl takes long.
 FAST := $(PYTEST) -q -n 2 -m "not model and not long"
+# Before every commit, so without the screens that take longest.
+FASTEST := $(PYTEST) -q -n 2 -m "not model and not long and not screens"
 
 .PHONY: demo run setup setup-dev check test test-long bench format clean
 
@@ -29,7 +31,7 @@ check: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(FAST)
+	$(FASTEST)
 
 test: setup-dev
 	$(FAST)

@@ -31,6 +31,8 @@ from tui_lora.ui.widgets.exchange import AnswerView, Talk
 from tui_lora.ui.widgets.line import Line
 from tui_lora.ui.widgets.target_list import TargetList
 
+pytestmark = pytest.mark.screens
+
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -25,6 +25,8 @@ from tui_lora.ui.widgets.line import Line, Lines
 from tui_lora.ui.widgets.problems_view import ProblemTable
 from tui_lora.ui.widgets.scroll_rows import ScrollRows
 
+pytestmark = pytest.mark.screens
+
 HOSTILE = "[/INST] [@click=app.quit]x[/] \x1b[31mred\x1b]0;title\x07 [bold"
 HARMLESS = "[/INST] [@click=app.quit]x[/] [31mred]0;title [bold"
 REAL = launch.start_pipe_worker

@@ -17,6 +17,8 @@ from tui_lora.ui.model_fetch import fetch_of
 from tui_lora.ui.widgets.hub_deck import HubDeck
 from tui_lora.ui.widgets.table import Table
 
+pytestmark = pytest.mark.screens
+
 WEIGHTS = "model.safetensors"
 
 

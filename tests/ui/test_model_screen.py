@@ -18,6 +18,8 @@ from tui_lora.ui.messages import DraftReplaced
 from tui_lora.ui.state import Draft
 from tui_lora.ui.widgets.table import Table
 
+pytestmark = pytest.mark.screens
+
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -25,6 +25,8 @@ from tui_lora.ui.widgets.composer import Composer
 from tui_lora.ui.widgets.exchange import AnswerView
 from tui_lora.ui.widgets.target_list import TargetList
 
+pytestmark = pytest.mark.screens
+
 
 @pytest.fixture(autouse=True)
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,8 @@ from tui_lora.ui.messages import SessionChosen
 from tui_lora.ui.widgets.exchange import AnswerView
 from tui_lora.ui.widgets.line import Line, Lines
 
+pytestmark = pytest.mark.screens
+
 HOSTILE = "[/INST] [@click=app.quit]x[/] [bold"
 
 

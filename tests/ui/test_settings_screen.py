@@ -291,7 +291,8 @@ async def test_a_move_paints_two_rows(root: Path) -> None:
 
         rows.refresh = counted  # type: ignore[method-assign]
         await pilot.press("down")
-        assert len(painted) == 2
+        # What the disk answers meanwhile may paint a row anew.
+        assert len(set(painted)) == 2
         assert all(region.height == 1 for region in painted)
 
 

@@ -26,6 +26,8 @@ from tui_lora.ui.messages import SessionsListed
 from tui_lora.ui.widgets.line import Block, Line, Lines
 from tui_lora.ui.widgets.loss_plot import LossPlot
 
+pytestmark = pytest.mark.screens
+
 SIZES = [(80, 24), (120, 40)]
 PREFERENCES = ("dpo", "kto")
 

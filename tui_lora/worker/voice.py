@@ -42,6 +42,9 @@ def logged_metrics(logs: Mapping[str, Any], prefix: str = "") -> dict[str, float
     }
     if "chosen_reward" in found and "rejected_reward" in found:
         found["margin"] = found["chosen_reward"] - found["rejected_reward"]
+        if found["chosen_reward"] == found["rejected_reward"] == 0:
+            # An untouched adapter rewards nothing: every pair is a tie, which is no "0 preferred".
+            found.pop("preferred", None)
     return {metric.name: found[metric.name] for metric in METRICS if metric.name in found}
 
 
