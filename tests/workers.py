@@ -53,7 +53,7 @@ def _be_worker(folder: str, threads: int, cache: str) -> None:
     torch.set_num_threads(threads)
     from tui_lora.worker.train import main
 
-    os._exit(main(folder))
+    os._exit(main([folder]))
 
 
 def start(paths: SessionPaths, threads: int = 1) -> BaseProcess:

@@ -37,6 +37,7 @@ def test_a_newer_worker_may_say_more(kind: type[Event]) -> None:
     values |= {"level": "info"} if "level" in values else {}
     values |= {"verdict": "done"} if "verdict" in values else {}
     values |= {"choices": ()} if "choices" in values else {}
+    values |= {"changes": {}} if "changes" in values else {}
     line = EVENTS.encode(kind(**values)).replace("{", '{"invented":{"deep":1},', 1)
     decoded = EVENTS.decode(line)
     assert type(decoded.message) is kind

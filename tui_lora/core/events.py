@@ -6,9 +6,14 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from tui_lora.core.memory import Forecast
 from tui_lora.core.wire import Message, Wire
 
 Verdict = Literal["done", "stopped", "paused", "failed", "out_of_memory"]
+
+
+SettingValue = bool | int | float | str | tuple[str, ...] | None
+"""What a setting may be changed to."""
 
 
 class Event(Message):
@@ -78,6 +83,27 @@ class ChoicesMade(Event):
     choices: tuple[Choice, ...]
 
 
+class SpecChanged(Event):
+    """The run goes on with other settings than run.yaml has; `changes` are the new values by
+    setting (`training.micro_batch`). It holds for every later step and attempt."""
+
+    type: ClassVar[str] = "spec_changed"
+    changes: dict[str, SettingValue]
+    reason: str = ""
+
+
+class MemoryForecasted(Event):
+    """How much of its card the run should take at its peak, by the simulation; None where that is
+    not known, and `unknown` says why. `context_source` says where CUDA's own share is from."""
+
+    type: ClassVar[str] = "memory_forecasted"
+    card: str
+    total_gib: float | None = None
+    forecast: Forecast | None = None
+    unknown: str = ""
+    context_source: str = ""
+
+
 class RunPlanned(Event):
     """Known once the trainer is built. Counts of rows, parameters and optimizer steps."""
 
@@ -102,7 +128,8 @@ class StepDone(Event):
 
     `tokens_per_s` counts the tokens that went through the model, without padding, since the last
     report; `tokens_seen` all of them since step 0 of the first attempt. Memory in GiB: torch's
-    allocated, reserved and peak reserved on a card, the process's resident memory otherwise.
+    allocated, reserved and their peaks since the attempt began on a card, the process's resident
+    memory otherwise.
     """
 
     type: ClassVar[str] = "step_done"
@@ -116,6 +143,7 @@ class StepDone(Event):
     eta_s: float | None = None
     allocated_gib: float | None = None
     reserved_gib: float | None = None
+    peak_allocated_gib: float | None = None
     peak_reserved_gib: float | None = None
     process_gib: float | None = None
     card_used_gib: float | None = None
@@ -172,6 +200,56 @@ class OrderAnswered(Event):
     message: str
 
 
+class MemoryMeasured(Event):
+    """What the attempt took at its peak, as torch and the driver measured it on its card.
+
+    GiB; None where it could not be measured. `context_gib` is what the process held beside what
+    torch reserved; `context_source` says how that is known.
+    """
+
+    type: ClassVar[str] = "memory_measured"
+    card: str
+    total_gib: float | None = None
+    peak_allocated_gib: float | None = None
+    peak_reserved_gib: float | None = None
+    context_gib: float | None = None
+    context_source: str = ""
+
+
+class MemoryHolder(BaseModel):
+    """Who held memory when it ran out: a part of the run, or another process on the card."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    name: str
+    gib: float
+
+
+class MemoryRanOut(Event):
+    """Where the memory went when there was no more. GiB; None where it could not be told.
+
+    `phase` is loading, forward, backward, step, evaluation or saving. `rows` and `tokens` are the
+    shape of the batch at hand, `longest_row_tokens` its longest row without padding. `held` are
+    the run's own parts by name (weights, adapter, gradients, optimizer, activations and
+    workspace, unused), `others` the other processes on the card. `device` is `cpu` where it was
+    the machine's memory.
+    """
+
+    type: ClassVar[str] = "memory_ran_out"
+    phase: str
+    device: str
+    rows: int | None = None
+    tokens: int | None = None
+    longest_row_tokens: int | None = None
+    asked_gib: float | None = None
+    free_gib: float | None = None
+    total_gib: float | None = None
+    allocated_gib: float | None = None
+    reserved_gib: float | None = None
+    held: tuple[MemoryHolder, ...] = ()
+    others: tuple[MemoryHolder, ...] = ()
+    message: str = ""
+
+
 class AttemptFinished(Event):
     """The last event of an attempt; `result.json` says the same and is what counts."""
 
@@ -188,6 +266,8 @@ EVENTS: Wire[Event] = Wire(
     PhaseFinished,
     ModelLoaded,
     ChoicesMade,
+    SpecChanged,
+    MemoryForecasted,
     RunPlanned,
     StepDone,
     Evaluated,
@@ -196,6 +276,8 @@ EVENTS: Wire[Event] = Wire(
     Notice,
     Heartbeat,
     OrderAnswered,
+    MemoryMeasured,
+    MemoryRanOut,
     AttemptFinished,
 )
 

@@ -175,8 +175,12 @@ class HardwareSpec(Section):
         argument="CUDA_VISIBLE_DEVICES",
         min_length=1,
     )
-    on_oom: Literal["stop"] = setting(
-        "stop", "out of memory", "What happens when memory runs out: stop, and say where it went."
+    on_oom: Literal["stop", "retry"] = setting(
+        "stop",
+        "out of memory",
+        "What happens when memory runs out. stop: the run ends and says where the memory went. "
+        "retry: it goes on from its last checkpoint with half the micro-batch and twice the "
+        "accumulation, so that a step keeps its rows; three times at most.",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tui_lora.core.events import (
     AdapterSaved,
@@ -16,6 +17,9 @@ from tui_lora.core.events import (
     Evaluated,
     Event,
     Heartbeat,
+    MemoryForecasted,
+    MemoryMeasured,
+    MemoryRanOut,
     ModelLoaded,
     Notice,
     OrderAnswered,
@@ -23,6 +27,7 @@ from tui_lora.core.events import (
     PhaseProgressed,
     PhaseStarted,
     RunPlanned,
+    SpecChanged,
     StepDone,
     Verdict,
 )
@@ -60,6 +65,8 @@ class Phase:
 class RunView:
     """The state of a run as its events tell it; `apply` them in order.
 
+    `spec_changes` is what differs from run.yaml by now, by setting.
+
     `step_metrics` and `eval_metrics` are the task's own curves by the names of `core/metrics.py`:
     of the micro-batches of a step, and of the held-out rows. Their `best` is the lowest value,
     whichever way is better. One thread folds; it hands others a `snapshot`.
@@ -80,6 +87,10 @@ class RunView:
     base_eval: Evaluated | None = None
     last_eval: Evaluated | None = None
     best_eval: Evaluated | None = None
+    spec_changes: dict[str, Any] = field(default_factory=dict)
+    forecast: MemoryForecasted | None = None
+    measured: MemoryMeasured | None = None
+    ran_out: MemoryRanOut | None = None
     checkpoint: CheckpointSaved | None = None
     checkpoint_steps: list[int] = field(default_factory=list)
     adapter: AdapterSaved | None = None
@@ -136,6 +147,16 @@ class RunView:
                     Choice(setting=clean(c.setting), value=clean(c.value), reason=clean(c.reason))
                     for c in event.choices
                 )
+            case SpecChanged():
+                self.spec_changes.update(event.changes)
+                told = ", ".join(f"{path} = {value}" for path, value in event.changes.items())
+                self._say(event, "warning", f"changed: {told}. {event.reason}".rstrip())
+            case MemoryForecasted():
+                self.forecast = event
+            case MemoryMeasured():
+                self.measured = event
+            case MemoryRanOut():
+                self.ran_out = event
             case RunPlanned():
                 labels = tuple(clean(label) for label in event.labels)
                 self.plan = event.model_copy(update={"labels": labels})
@@ -174,6 +195,7 @@ class RunView:
             self,
             phases=list(self.phases),
             checkpoint_steps=list(self.checkpoint_steps),
+            spec_changes=dict(self.spec_changes),
             answers=dict(self.answers),
             log=self.log.copy(),
             loss=self.loss.copy(),
@@ -254,6 +276,7 @@ class RunView:
         self.phases = []
         self.phase = None
         self.last_step = None
+        self.measured = self.ran_out = None
         self.verdict, self.verdict_message = None, ""
         back_to = event.resumed_from or 0
         for series in (

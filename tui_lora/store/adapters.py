@@ -13,7 +13,7 @@ from tui_lora.store import sessions
 from tui_lora.store.adapter_labels import read_labels
 from tui_lora.store.paths import SessionPaths, model_place
 from tui_lora.store.resolved import model_commit
-from tui_lora.store.spec_file import read_spec
+from tui_lora.store.spec_now import spec_now
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def target(root: Path, text: str) -> ChatTarget:
 def session_target(paths: SessionPaths) -> ChatTarget:
     """A session's adapter, on the very weights that it was trained on: a Hub model at the commit of
     the run, whatever `main` is by now. Raises UserError when it has none yet."""
-    spec = read_spec(paths.spec)
+    spec = spec_now(paths)
     if sessions.adapter_bytes(paths.adapter) is None:
         raise UserError(
             f"{paths.name} has no adapter yet.",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tui_lora.core.errors import UserError
 from tui_lora.core.text import clean
@@ -58,8 +60,16 @@ def _environment(devices: str = "auto") -> dict[str, str]:
     return env
 
 
-def start_training(paths: SessionPaths, *, devices: str = "auto", wait_s: float = 20.0) -> int:
+def start_training(
+    paths: SessionPaths,
+    *,
+    devices: str = "auto",
+    changes: Mapping[str, Any] | None = None,
+    reason: str = "",
+    wait_s: float = 20.0,
+) -> int:
     """Start a worker that belongs to no terminal; returns its pid once it holds the session's lock.
+    `changes` are settings that the run goes on with from here, and `reason` says why.
 
     Its input is /dev/null and its output goes to worker.log: nothing that happens to the caller
     can block or end it. Raises UserError when the session already runs or the worker dies at once.
@@ -73,7 +83,7 @@ def start_training(paths: SessionPaths, *, devices: str = "auto", wait_s: float 
     _reap()
     with paths.log.open("ab") as log:
         process = subprocess.Popen(
-            _command("train", str(paths.folder)),
+            _command("train", str(paths.folder), *_changes(changes, reason)),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -102,6 +112,12 @@ def start_training(paths: SessionPaths, *, devices: str = "auto", wait_s: float 
         then="Look at the log; a slow disk can cause this.",
         exit_code=1,
     )
+
+
+def _changes(changes: Mapping[str, Any] | None, reason: str) -> tuple[str, ...]:
+    if not changes:
+        return ()
+    return "--changes", json.dumps(dict(changes)), "--reason", reason
 
 
 def start_pipe_worker(kind: str, *arguments: str, devices: str = "auto") -> subprocess.Popen[bytes]:

@@ -49,6 +49,19 @@ def hold(path: Path) -> int:
     return descriptor
 
 
+def kept(descriptor: int) -> None:
+    """Keep the lock that this very process took before it became another program.
+
+    Raises OSError where there is none behind `descriptor`.
+    """
+    os.set_inheritable(descriptor, False)
+
+
+def keep_beyond(descriptor: int) -> None:
+    """Let the program that this process becomes (`os.execv`) go on holding the lock."""
+    os.set_inheritable(descriptor, True)
+
+
 def holder(path: Path) -> int | None:
     """The pid of the process that holds the lock; None when nobody does, 0 when it is hidden.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from tui_lora.core.errors import SpecError, UserError
 from tui_lora.core.spec import RunSpec
@@ -12,7 +13,7 @@ from tui_lora.store import launch, sessions
 from tui_lora.store.checkpoints import checkpoints
 from tui_lora.store.paths import DEMO_MODEL, SessionPaths, check_name
 from tui_lora.store.preflight import anchored, preflight
-from tui_lora.store.spec_file import read_spec
+from tui_lora.store.spec_now import spec_now
 
 OnProgress = Callable[[str, float | None], None]
 
@@ -48,8 +49,15 @@ def begin(
     return paths
 
 
-def resume(paths: SessionPaths, *, on_progress: OnProgress | None = None) -> int:
-    """Start a session's worker again, from its last whole checkpoint if it has one.
+def resume(
+    paths: SessionPaths,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    reason: str = "",
+    on_progress: OnProgress | None = None,
+) -> int:
+    """Start a session's worker again, from its last whole checkpoint if it has one; with other
+    settings from there on, where `changes` names some, for a `reason`.
 
     Returns the worker's pid. Raises UserError when it runs already, is finished or cannot start.
     """
@@ -59,13 +67,15 @@ def resume(paths: SessionPaths, *, on_progress: OnProgress | None = None) -> int
             f"{paths.name} is finished, so there is nothing to resume.",
             then="Duplicate it to run it again with other settings.",
         )
-    spec = read_spec(paths.spec)
+    spec = spec_now(paths, changes)
     get_model(spec, on_progress)
     resumed = bool(checkpoints(paths.checkpoints))
     problems = preflight(spec, paths.folder.parent, resumed=resumed)
     if problems:
         raise SpecError(problems, where=str(paths.spec))
-    return launch.start_training(paths, devices=spec.hardware.devices)
+    return launch.start_training(
+        paths, devices=spec.hardware.devices, changes=changes, reason=reason
+    )
 
 
 def get_model(spec: RunSpec, on_progress: OnProgress | None) -> None:

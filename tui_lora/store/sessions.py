@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from tui_lora.core.errors import UserError
 from tui_lora.core.events import EVENTS, AttemptStarted, Evaluated, Event, Result
@@ -24,12 +25,16 @@ from tui_lora.store.journal import Tail, append_line, last_line_with, last_lines
 from tui_lora.store.paths import SessionPaths, check_name
 from tui_lora.store.spec_file import read_spec, to_yaml
 
+E = TypeVar("E", bound=Event)
+
 _HEAD_BYTES = 1 << 16
 _TAIL_BYTES = 1 << 17
 _NEEDED_FROM_BETWEEN = (
     b'"type":"attempt_started"',
     b'"type":"run_planned"',
     b'"type":"evaluated"',
+    b'"type":"spec_changed"',
+    b'"type":"memory_forecasted"',
 )
 
 
@@ -198,7 +203,7 @@ def status_of(paths: SessionPaths, view: RunView | None = None) -> Status:
 
 def last_attempt(paths: SessionPaths) -> int:
     """The number of the latest attempt, 0 before the first; reads the whole log."""
-    started = (event for event in _events(paths, AttemptStarted))
+    started = (event for event in events_of(paths, AttemptStarted))
     return max((event.attempt for event in started if isinstance(event, AttemptStarted)), default=0)
 
 
@@ -208,7 +213,7 @@ def evaluations(paths: SessionPaths) -> list[Evaluated]:
     What an earlier attempt measured beyond the step from which a later one resumed is left out.
     """
     found: list[Evaluated] = []
-    for event in _events(paths, AttemptStarted, Evaluated):
+    for event in events_of(paths, AttemptStarted, Evaluated):
         if isinstance(event, AttemptStarted):
             back_to = event.resumed_from or 0
             found = [earlier for earlier in found if (earlier.step or 0) <= back_to]
@@ -217,7 +222,7 @@ def evaluations(paths: SessionPaths) -> list[Evaluated]:
     return found
 
 
-def _events(paths: SessionPaths, *kinds: type[Event]) -> Iterator[Event]:
+def events_of(paths: SessionPaths, *kinds: type[E]) -> Iterator[E]:
     """Every event of these kinds; of the other lines none is decoded."""
     needles = [f'"{kind.type}"'.encode() for kind in kinds]
     tail = Tail(paths.events)

@@ -29,6 +29,7 @@ from tui_lora.store.journal import Tail
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.sessions import Summary
 from tui_lora.store.spec_file import read_spec
+from tui_lora.store.spec_now import with_changes
 from tui_lora.ui.messages import RunChanged, Said, SensorsRead, SessionsListed
 from tui_lora.ui.state import RunNow
 
@@ -109,7 +110,13 @@ class Follower:
         return self._now(self._view.snapshot(), status, whole=True)
 
     def _now(self, view: RunView, status: Status, *, whole: bool) -> RunNow:
-        return RunNow(self.paths, status, view, self._spec, self._problem, self._result, whole)
+        spec, problem = self._spec, self._problem
+        if spec is not None and view.spec_changes:
+            try:
+                spec = with_changes(spec, view.spec_changes)
+            except UserError as error:
+                problem = one_line(str(error).splitlines()[0])
+        return RunNow(self.paths, status, view, spec, problem, self._result, whole)
 
     def _read_spec(self) -> None:
         try:

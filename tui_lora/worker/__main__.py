@@ -10,7 +10,7 @@ import os
 import sys
 
 KINDS = {
-    "train": "train SESSION_FOLDER",
+    "train": "train SESSION_FOLDER [--changes JSON] [--reason TEXT] [--lock DESCRIPTOR]",
     "chat": "chat MODEL [--revision R] [--devices D] [--quantization Q] [--dtype T] "
     "[--trust-remote-code FINGERPRINT] [--classifier ADAPTER_FOLDER]",
     "inspect": "inspect",
@@ -23,10 +23,10 @@ KINDS = {
 def main(arguments: list[str]) -> int:
     """Run the worker that `arguments` names; returns its exit code, 2 for arguments unknown."""
     kind, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
-    if kind == "train" and len(rest) == 1:
+    if kind == "train" and rest:
         from tui_lora.worker import train
 
-        return train.main(rest[0])
+        return train.main(rest)
     if kind == "chat" and rest:
         from tui_lora.worker import chat
 
