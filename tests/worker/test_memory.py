@@ -150,7 +150,8 @@ def test_the_parts_make_the_whole_and_follow_the_config(tmp_path: Path) -> None:
         ({"hidden_size": None}, {}, "does not say its hidden_size"),
         ({"num_local_experts": 8, "model_type": "mixtral"}, {}, "which experts a token goes to"),
         ({}, {"training": {"max_length": 1048576, "micro_batch": 512}}, "tokens at once are more"),
-        ({}, {"training": {"packing": True}}, "packed rows are not simulated"),
+        ({"head_dim": 10**12}, {}, "head_dim 1000000000000, which is no size"),
+        ({"num_key_value_heads": 10**12}, {}, "num_key_value_heads 1000000000000, which is no"),
         (
             {"model_type": "of-its-own", "auto_map": OWN_CODE},
             {},

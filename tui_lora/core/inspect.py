@@ -227,7 +227,8 @@ class LengthsMeasured(FromInspect):
     `lengths[i]` sequences lie in the bucket from `edges[i]` to below `edges[i + 1]`. `cut_rows`
     and `cut_tokens` at the spec's max length; `padded_share` is the share of computed positions
     that is padding with micro-batches as they come, `packed_share` the same with packing.
-    `untrained_rows` keep no trained token.
+    `untrained_rows` keep no trained token. `passages`: they are those of plain text, of which
+    nothing is cut.
     """
 
     type: ClassVar[str] = "lengths_measured"
@@ -249,6 +250,7 @@ class LengthsMeasured(FromInspect):
     untrained_rows: int
     padded_share: float | None = None
     packed_share: float | None = None
+    passages: bool = False
     problems: tuple[str, ...] = ()
 
 
@@ -264,11 +266,16 @@ class ModelLooked(FromInspect):
 
 
 class MemoryForecast(FromInspect):
-    """The forecast; None where there is no figure, and `unknown` says why."""
+    """The forecast; None where there is no figure, and `unknown` says why.
+
+    One that is not `exact` comes at once from sizes that were simulated before, and is followed by
+    the one that was simulated for this very size.
+    """
 
     type: ClassVar[str] = "memory_forecast"
     id: str
     forecast: Forecast | None = None
+    exact: bool = True
     unknown: str = ""
 
 

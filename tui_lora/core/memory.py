@@ -46,7 +46,9 @@ class Parts(BaseModel):
 class Forecast(BaseModel):
     """A run's peak in GiB: allocated by tensors, reserved by torch, held by the process.
 
-    `phase` is when it comes (forward, backward, step); `reasons` say what was assumed.
+    `phase` is when it comes (forward, backward, step, evaluation); `reasons` say what was assumed.
+    `stored` is how the base is stored where that is known to be other than the settings say, since
+    its files are quantized already (`nf4`); empty where it is as they say.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -56,6 +58,7 @@ class Forecast(BaseModel):
     peak_reserved_gib: float
     phase: str = ""
     reasons: tuple[str, ...] = ()
+    stored: str = ""
 
     @property
     def peak_process_gib(self) -> float:

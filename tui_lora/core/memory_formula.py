@@ -37,7 +37,11 @@ comes and goes: the simulation's median over benchmarks/formula.py."""
 
 @dataclass(frozen=True)
 class _Run:
-    """What the terms go by; bytes of a number in the base's and the adapter's precision."""
+    """What the terms go by; bytes of a number in the base's and the adapter's precision.
+
+    `unfused`: cards before Ampere have no fused attention for heads that share keys, unless there
+    is padding.
+    """
 
     facts: ModelFacts
     spec: RunSpec
@@ -47,6 +51,7 @@ class _Run:
     adapted: tuple[ModuleGroup, ...]
     dropout: bool
     masked: bool
+    unfused: bool
 
 
 def formula(
@@ -69,28 +74,29 @@ def formula(
     entry = run.number * facts.hidden * run.tokens
     top = (4 + run.number) * facts.hidden * run.tokens
     passing = _passing(run) + _unpacked(run, shape)
-    scores = 3 * run.tokens * spec.training.max_length if run.masked else 0
+    masks = 3 * run.tokens * spec.training.max_length if run.masked else 0
+    kept_scores, passing_scores = _scores(run)
     loss = _loss(run)
     if checkpointing:
         every = spec.training.checkpoint_layers
         whole = facts.layers - -(-facts.layers // every)
         activations = entry * (facts.layers - whole) + (block + kept) * whole
-        activations += kept * (facts.layers - whole)
+        activations += kept * (facts.layers - whole) + kept_scores * whole
         if spec.training.gradient_checkpointing == "selective":
             activations += (
                 run.tokens * (run.number * facts.queries + 4 * facts.heads) * facts.layers
             )
-        workspace = block + max(passing, _gradients_in_block(run))
+        workspace = block + kept_scores + passing_scores + max(passing, _gradients_in_block(run))
         phase = "backward"
     else:
-        activations = (block + kept) * facts.layers + entry
-        workspace = passing
+        activations = (block + kept + kept_scores) * facts.layers + entry
+        workspace = passing + passing_scores
         phase = "forward"
     if loss + top > workspace:
         workspace, phase = top, "backward"
     else:
         loss = 0
-    workspace += scores
+    workspace += masks
     taken = weights + adapter + optimizer + activations + workspace + loss + _CUBLAS
     slack = int(_SLACK * (taken - workspace) + _SLACK_OF_PASSING * workspace)
     parts = Parts(
@@ -121,6 +127,7 @@ def _run(facts: ModelFacts, spec: RunSpec, card: Card) -> _Run:
     exact = spec.lora.variant in ("lora-fa", "pissa", "olora")
     rows = spec.training.micro_batch * (2 if spec.task == "dpo" else 1)
     compared = spec.task in ("dpo", "kto")
+    masked = rows > 1 or spec.task != "sft"
     groups = shape_of(facts).modules
     return _Run(
         facts=facts,
@@ -130,7 +137,8 @@ def _run(facts: ModelFacts, spec: RunSpec, card: Card) -> _Run:
         trained=2 if brain and not exact else 4,
         adapted=tuple(group for group in groups if _is_target(group, spec)),
         dropout=spec.lora.dropout > 0 and not compared,
-        masked=rows > 1 or spec.task != "sft",
+        masked=masked,
+        unfused=old and facts.keys != facts.queries and not masked,
     )
 
 
@@ -235,6 +243,15 @@ def _gradients_in_block(run: _Run) -> int:
     return run.number * (5 * f.hidden + f.inner) * run.tokens
 
 
+def _scores(run: _Run) -> tuple[int, int]:
+    """What a layer keeps and what passes of every token's scores with every other, where attention
+    is not fused: as many copies as in simulated runs of PyTorch's own code."""
+    if not run.unfused:
+        return 0, 0
+    one = run.number * run.facts.heads * run.tokens * run.spec.training.max_length
+    return 2 * one, 7 * one
+
+
 def _unpacked(run: _Run, shape: ModelShape) -> int:
     """The largest weight in 16 bits: 4 bits are unpacked to multiply, int8 on the way back."""
     if run.spec.quantization.scheme == "none":
@@ -257,9 +274,10 @@ def _reasons(run: _Run, card: Card, *, checkpointing: bool) -> tuple[str, ...]:
     reasons = ["by a formula, which knows models built as Llama is; the simulation is more exact"]
     if card.capability is None:
         reasons.append("a card from sm80 (Ampere) on is assumed")
-    elif card.capability < _AMPERE and run.facts.keys != run.facts.queries and not run.masked:
+    elif run.unfused:
         reasons.append(
-            "not counted: without padding this card has no fused attention for grouped heads"
+            "without padding this card has no fused attention for grouped heads, so that every "
+            "token's scores are kept"
         )
     if run.spec.quantization.scheme == "int8" and checkpointing:
         reasons.append("int8 keeps what it multiplied in spite of checkpointing")

@@ -87,11 +87,12 @@ def weights_bytes(shape: ModelShape, way: Way) -> int:
             # A bias is counted with its layer, and is not packed.
             one = group.inputs * group.outputs
         packed += group.count * one
-        held += group.count * _packed_bytes(one, group.outputs or 0, way)
+        held += group.count * packed_bytes(one, group.outputs or 0, way)
     return held + 2 * (shape.parameters - packed)
 
 
-def _packed_bytes(weights: int, outputs: int, way: Way) -> int:
+def packed_bytes(weights: int, outputs: int, way: Way) -> int:
+    """A layer of `weights` as bitsandbytes stores it, its scales with it and its tables not."""
     if way == "int8":
         return weights + 4 * outputs
     scales = -(-weights // BLOCK)

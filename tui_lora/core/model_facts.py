@@ -22,7 +22,9 @@ _MOST = 2**24
 @dataclass(frozen=True)
 class ModelFacts:
     """Sizes of a model of text. `gated`: its MLP has three matrices and not two. `norms` stand in
-    each layer; `tied`: the output is the embedding."""
+    each layer; `tied`: the output is the embedding. `windowed` layers look back over `window`
+    tokens at most, the others over all. `context`: the longest sequence that it was built for.
+    `capped`: scores of attention are bent below a limit, which no fused kernel does."""
 
     hidden: int
     inner: int
@@ -35,6 +37,10 @@ class ModelFacts:
     tied: bool = True
     norms: int = 2
     model_type: str = ""
+    window: int = 0
+    windowed: int = 0
+    context: int | None = None
+    capped: bool = False
 
     @property
     def queries(self) -> int:
@@ -64,6 +70,7 @@ def facts_of(config: Mapping[str, Any]) -> ModelFacts | None:
     act = str(text.get("hidden_act") or text.get("activation_function") or "silu")
     # transformers leaves it out where it is its own default.
     tied = text.get("tie_word_embeddings", True)
+    window, windowed = _windows(text)
     return ModelFacts(
         hidden=hidden,
         inner=mlp,
@@ -76,6 +83,10 @@ def facts_of(config: Mapping[str, Any]) -> ModelFacts | None:
         tied=tied is not False,
         norms=4 if gemma and "attn_logit_softcapping" in text else 2,
         model_type=str(text.get("model_type") or ""),
+        window=window,
+        windowed=min(windowed, layers),
+        context=_size(text, "max_position_embeddings", "n_positions"),
+        capped=bool(text.get("attn_logit_softcapping")),
     )
 
 
@@ -100,6 +111,7 @@ def facts_of_gguf(data: Mapping[str, Any]) -> ModelFacts | None:
             "vocab_size": size("vocab_size") or listed,
             "num_experts": size("expert_count"),
             "tie_word_embeddings": False,
+            "max_position_embeddings": size("context_length"),
         }
     )
 
@@ -142,6 +154,15 @@ def shape_of(facts: ModelFacts) -> ModelShape:
         tied=f.tied,
         modules=tuple(groups),
     )
+
+
+def _windows(config: Mapping[str, Any]) -> tuple[int, int]:
+    """How far layers with a window look back, and how many have one; none where the config does not
+    list the kinds of its layers, so that too much is counted and never too little."""
+    window, kinds = _size(config, "sliding_window"), config.get("layer_types")
+    if window is None or not isinstance(kinds, list):
+        return 0, 0
+    return window, sum(kind == "sliding_attention" for kind in kinds)
 
 
 def _size(config: Mapping[str, Any], *names: str) -> int | None:

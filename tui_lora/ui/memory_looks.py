@@ -16,7 +16,7 @@ from tui_lora.core.cards import Card, card_called
 from tui_lora.core.text import one_line
 from tui_lora.ui.drafted import drafted
 from tui_lora.ui.inspector import Answered, Inspector, InspectorChanged
-from tui_lora.ui.model_looks import SETTLES_S, Later, wire_of
+from tui_lora.ui.model_looks import Later, wire_of
 from tui_lora.ui.model_sizes import Key, SizesRead, key_of, read_sizes
 from tui_lora.ui.state import CardSeen, Draft, MemorySeen
 
@@ -38,6 +38,9 @@ _OF_TRAINING = (
 """What of a training its memory depends on."""
 
 _ASKED_WITH = (*_SECTIONS, *(f"training.{name}" for name in _OF_TRAINING), "hardware.devices")
+
+_SETTLES_S = 0.1
+"""What is no longer wanted is left off at once, so that little is lost by asking early."""
 
 InThread = Callable[[Callable[[], object]], object]
 
@@ -103,7 +106,8 @@ class MemoryLooks:
         devices = drafted(self._draft, "hardware.devices")
         card = card_seen(self._reading, devices, self._asked, self._remembered)
         capability = card.capability if card is not None else None
-        key = _key(self._draft, capability) if self._wanted else ""
+        context = card.context_gib if card is not None else None
+        key = _key(self._draft, capability, context) if self._wanted else ""
         if key == self._key:
             # What others hold changes no forecast.
             if card != self._seen.card:
@@ -121,7 +125,7 @@ class MemoryLooks:
         if key_of(spec.model) not in self._sizes:
             self._in_thread(partial(read_sizes, spec.model, self._post))
         self._inspector.start()
-        self._timer = self._later(SETTLES_S, self._ask)
+        self._timer = self._later(_SETTLES_S, self._ask)
 
     def _ask(self) -> None:
         from tui_lora.core.inspect import ForecastMemory
@@ -149,7 +153,9 @@ class MemoryLooks:
         answer = fact.answer if isinstance(fact, Answered) and fact.kind == "memory" else None
         if isinstance(answer, MemoryForecast):
             found, why = answer.forecast or seen.forecast, one_line(answer.unknown)
-            self._tell(replace(seen, forecast=found, busy=False, why=why))
+            stored = found.stored if found is not None else ""
+            busy = not answer.exact
+            self._tell(replace(seen, forecast=found, busy=busy, why=why, stored=stored))
         elif isinstance(answer, InspectFailed):
             self._tell(replace(seen, busy=False, why=one_line(answer.message)))
         elif isinstance(fact, InspectorChanged) and fact.state == "ended":
@@ -167,10 +173,15 @@ class MemoryLooks:
 
     def _reckoned(self, spec: RunSpec, card: CardSeen | None) -> Forecast | None:
         """By the formula; None where the model's sizes are not known."""
+        from tui_lora.core.memory import CONTEXT_GIB
         from tui_lora.core.memory_formula import formula
 
         facts = self._sizes.get(key_of(spec.model))
-        return formula(facts, spec, plain_card(card)) if facts is not None else None
+        if facts is None:
+            return None
+        context = card.context_gib if card is not None else None
+        known = CONTEXT_GIB if context is None else context
+        return formula(facts, spec, plain_card(card), context_gib=known)
 
     def _tell(self, seen: MemorySeen) -> None:
         self._seen = seen
@@ -203,9 +214,7 @@ def card_seen(
     """The card to hold a run against: the one that was asked about, the one that is here and
     `devices` names, else the first, else the one `remembered`."""
     if asked is None and reading is not None and reading.cards:
-        names = (str(devices), "auto")
-        found = next((c for c in reading.cards if str(c.index) in names or c.uuid in names), None)
-        return _present(found or reading.cards[0])
+        return _present(reading.card_of(str(devices)) or reading.cards[0])
     card = asked or (remembered if reading is not None else None)
     if card is None:
         return None
@@ -227,6 +236,7 @@ def asked_with(seen: MemorySeen, root: Path) -> dict[str, Any]:
         "card": card.name if card is not None and sized else "",
         "total_gib": card.total_gib if card is not None else None,
         "capability": card.capability if card is not None else None,
+        "context_gib": card.context_gib if card is not None else None,
     }
 
 
@@ -234,7 +244,14 @@ def _present(card: CardReading) -> CardSeen:
     name = one_line(card.name).removeprefix("NVIDIA ").removeprefix("GeForce ")
     known = _known(name)
     capability = card.capability or (known.capability if known is not None else None)
-    return CardSeen(name, card.total_gib, card.used_gib or 0.0, capability)
+    return CardSeen(
+        name,
+        card.total_gib,
+        card.used_gib or 0.0,
+        capability,
+        context_gib=card.context_gib,
+        context_source=card.context_source,
+    )
 
 
 def _known(name: str) -> Card | None:
@@ -248,6 +265,6 @@ def _counts(path: str) -> bool:
     return path in _ASKED_WITH or path.partition(".")[0] in _SECTIONS
 
 
-def _key(draft: Draft, capability: tuple[int, int] | None) -> str:
+def _key(draft: Draft, capability: tuple[int, int] | None, context_gib: float | None) -> str:
     told = [drafted(draft, path) for path in _ASKED_WITH]
-    return json.dumps([told, capability], sort_keys=True, default=str)
+    return json.dumps([told, capability, context_gib], sort_keys=True, default=str)

@@ -14,6 +14,7 @@ from tui_lora.core.inspect import (
     TO_INSPECT,
     AdviseMemory,
     CancelInspect,
+    ForecastMemory,
     FromInspect,
     InspectReady,
     MeasureLengths,
@@ -51,8 +52,8 @@ class Desk:
     """Takes questions as they come. A newer one of the same kind, or a word from the viewer, ends
     the work on an older one, which is left unanswered then.
 
-    Lengths are measured and advice is found in small steps, with every other question answered in
-    between.
+    Lengths are measured, advice is found and memory is simulated in small steps, with every other
+    question answered in between.
     """
 
     def __init__(self, inspector: Inspector, say: Callable[[FromInspect], None]) -> None:
@@ -85,13 +86,19 @@ class Desk:
             advised = self._inspector.advise(message, self._wanted(message))
             self._under_way[AdviseMemory] = advised
             return
+        if isinstance(message, ForecastMemory):
+            wanted, idle = self._wanted(message), self._asked.empty
+            self._under_way[ForecastMemory] = self._inspector.forecast(message, wanted, idle)
+            # Its answer comes at once; what it does when it has answered can wait.
+            self._go_on(ForecastMemory)
+            return
         answer = self._inspector.answer(message, self._wanted(message))
         if answer is not None:
             self._say(answer)
 
-    def _go_on(self) -> None:
-        """A step of what has waited longest."""
-        kind = next(iter(self._under_way))
+    def _go_on(self, kind: type[ToInspect] | None = None) -> None:
+        """A step of a kind of question, or of what has waited longest."""
+        kind = kind or next(iter(self._under_way))
         steps = self._under_way.pop(kind)
         try:
             told = next(steps)

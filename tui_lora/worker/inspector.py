@@ -129,8 +129,6 @@ class Inspector:
                 return self._find(asked, go_on)
             if isinstance(asked, LookAtModel):
                 return self._look_at_model(asked)
-            if isinstance(asked, ForecastMemory):
-                return self._forecast(asked, go_on)
             return None
         except (Exception, TookTooLong) as error:  # noqa: BLE001 templates are foreign code
             return InspectFailed(id=id, message=in_words(error, getattr(asked, "row", None)))
@@ -173,6 +171,27 @@ class Inspector:
         except Exception as error:  # noqa: BLE001 what a config leads to is anybody's guess
             why = one_line(str(error), max_chars=200) or type(error).__name__
             yield InspectFailed(id=asked.id, message=f"what fits cannot be told: {why}")
+
+    def forecast(
+        self, asked: ForecastMemory, go_on: GoOn = lambda: True, idle: GoOn = lambda: True
+    ) -> Iterator[MemoryForecast | InspectFailed | None]:
+        """What a run takes, at first from what is known already; then None before each of the sizes
+        around it that are simulated for the next questions, while nobody asks any (`idle`)."""
+        self._asked_id = asked.id
+        try:
+            if self._warming is not None and self._warming.is_alive():
+                self._working("getting ready to simulate a step", None, None)
+            self._join()
+            from tui_lora.worker.memory.forecasts import Forecasts
+
+            if not go_on():
+                return
+            spec = _spec(asked.spec)
+            self._working("simulating a step", None, None)
+            self._forecasts = self._forecasts or Forecasts()
+            yield from self._forecasts.answers(asked, spec, stamp_of(spec.model), go_on, idle)
+        except (Exception, TookTooLong) as error:  # noqa: BLE001 what a config leads to is open
+            yield InspectFailed(id=asked.id, message=in_words(_about_memory(error), None))
 
     def _feed(self, asked: FeedRow, go_on: GoOn) -> RowFed | None:
         spec = _spec(asked.spec)
@@ -274,25 +293,6 @@ class Inspector:
             self._shapes = ModelShapes()
         return self._shapes.answer(asked.id, _spec(asked.spec))
 
-    def _forecast(self, asked: ForecastMemory, go_on: GoOn) -> MemoryForecast | None:
-        if self._warming is not None and self._warming.is_alive():
-            self._working("getting ready to simulate a step", None, None)
-        self._join()
-        from tui_lora.worker.memory.forecasts import Forecasts
-
-        if not go_on():
-            return None
-        spec = _spec(asked.spec)
-        self._working("simulating a step", None, None)
-        self._forecasts = self._forecasts or Forecasts()
-        try:
-            return self._forecasts.answer(asked, spec, stamp_of(spec.model))
-        except UserError:
-            raise
-        except Exception as error:
-            why = one_line(str(error), max_chars=200).rstrip(".") or type(error).__name__
-            raise UserError(f"the memory that this takes cannot be told: {why}.") from error
-
     def _open(self, spec: RunSpec, part: str) -> OpenRows:
         source = open_source(spec.dataset, _part(part))
         key = (source.stamp, source.subset, source.revision, source.streaming)
@@ -346,6 +346,14 @@ def _spec(data: dict[str, Any]) -> RunSpec:
     if spec is None:
         raise SpecError(problems)
     return spec
+
+
+def _about_memory(error: BaseException) -> BaseException:
+    """What a config leads to is anybody's guess, and so are the words that it is said with."""
+    if isinstance(error, UserError | SpecError | TookTooLong):
+        return error
+    why = one_line(str(error), max_chars=200).rstrip(".") or type(error).__name__
+    return UserError(f"the memory that this takes cannot be told: {why}.")
 
 
 def _part(part: str) -> Part:

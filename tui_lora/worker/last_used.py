@@ -16,6 +16,9 @@ class LastUsed(Generic[Kept]):
         self._most = most
         self._things: OrderedDict[Hashable, Kept] = OrderedDict()
 
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._things
+
     def get(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
         if key not in self._things:
             made = make()

@@ -42,18 +42,20 @@ def advised(
     context_gib: float = CONTEXT_GIB,
     lengths: RowLengths | None = None,
     go_on: GoOn = lambda: True,
+    between: Callable[[RunSpec], Forecast | None] = lambda spec: None,
 ) -> Iterator[Advice | Unknown | None]:
     """All that is known so far, each time that there is more of it; None before each simulation.
 
     `simulate` should remember what it found, since it is asked for some specs again. The last
-    Advice is the whole. Ends without a word when `go_on` says no, and with Unknown alone
-    where there is no figure for `spec`. Raises UserError for a spec that cannot be run.
+    Advice is the whole. `between` knows at once what lies between simulated sizes. Ends without a
+    word when `go_on` says no, and with Unknown alone where there is no figure for `spec`. Raises
+    UserError for a spec that cannot be run.
     """
     base = simulate(spec)
     if isinstance(base, Unknown):
         yield base
         return
-    found = _Advising(spec, base, card, others_gib, lengths, simulate)
+    found = _Advising(spec, base, card, others_gib, lengths, simulate, between)
     told: Advice | None = None
     for _ in found.steps():
         if not go_on():
@@ -86,9 +88,11 @@ class _Advising:
         others_gib: float,
         lengths: RowLengths | None,
         simulate: Simulate,
+        between: Callable[[RunSpec], Forecast | None],
     ) -> None:
         self._spec, self._base, self._card = spec, base, card
         self._others_gib, self._lengths, self._simulate = others_gib, lengths, simulate
+        self._between = between
         self._orders: dict[str, int] = {}
         self._context = context_tokens(config_of(spec.model))
         self.so_far = Advice(forecast=base, verdict=self.verdict_of(base))
@@ -222,8 +226,12 @@ class _Advising:
             return
         wanted = Searching(search, self._spec, self._base, self._context)
         while wanted.next(self._budget_gib):
-            yield
             spec = wanted.spec
+            early = None if spec is None or wanted.surely else self._between(spec)
+            if early is not None:
+                wanted.told(early, early=True)
+                continue
+            yield
             wanted.told(None if spec is None else self.simulated(spec))
         answer = wanted.answer(self._card.total_gib, self._others_gib)
         self.add(largest=(*self.so_far.largest, answer))

@@ -32,11 +32,12 @@ def advice_for(
     for found in advised(
         spec,
         card,
-        lambda wanted: forecasts.of(wanted, card, stamp, context_gib),
+        lambda wanted: forecasts.of(wanted, card, stamp, context_gib, go_on),
         others_gib=asked.others_gib,
         context_gib=context_gib,
         lengths=asked.lengths,
         go_on=go_on,
+        between=lambda wanted: forecasts.between(wanted, card, stamp, context_gib),
     ):
         if isinstance(found, Unknown):
             yield MemoryAdvised(id=asked.id, done=True, unknown=found.reason)

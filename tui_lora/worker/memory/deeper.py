@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from tui_lora.worker.memory.allocator import Event
+from tui_lora.worker.memory.allocator import EMPTIED, Event
 from tui_lora.worker.memory.step import Seen
 from tui_lora.worker.memory.storages import Segment
 
@@ -22,11 +22,13 @@ class Irregular(Exception):
 
 @dataclass(frozen=True)
 class Trace:
-    """Every allocation of a run, with what it is for and the phase that it falls into."""
+    """Every allocation of a run, with what it is for and the phase that it falls into. `room`:
+    bytes that are taken and given back before the weights come."""
 
     events: list[Event]
     kinds: list[str]
     phases: list[str]
+    room: int = 0
 
 
 def shallow_layers(depth: int, period: int) -> tuple[int, int]:
@@ -43,7 +45,8 @@ def plain(seen: Seen) -> Trace:
     phases: list[str] = []
     for (begin, segment), end in zip(seen.marks, _ends(seen), strict=True):
         phases += [_phase(segment)] * (end - begin)
-    return Trace(seen.events, [seen.kinds[abs(number)] for number, _ in seen.events], phases)
+    kinds = [seen.kinds.get(abs(number), "") for number, _ in seen.events]
+    return Trace(seen.events, kinds, phases, sum(seen.room.values()))
 
 
 def deepened(seen: Seen, depth: int, period: int = 1) -> Trace:
@@ -65,14 +68,18 @@ def deepened(seen: Seen, depth: int, period: int = 1) -> Trace:
                 new = numbers[segment, position] = len(kinds) + 1
                 position += 1
                 events.append((new, size))
+            elif (number, size) == EMPTIED:
+                events.append(EMPTIED)
             else:
                 places = middle.moved(made[-number], like, segment)
                 if any(place not in numbers for place in places):
                     raise Irregular(f"{places} are not there")
                 events += [(-numbers.pop(place), 0) for place in places]
-            kinds += [seen.kinds[abs(number)]] * (len(events) - begin)
+            kinds += [seen.kinds.get(abs(number), "")] * (len(events) - begin)
             phases += [_phase(segment)] * (len(events) - begin)
-    return Trace(events, kinds, phases)
+    layers = [middle.like((0, "weights", layer))[2] for layer in range(depth)]
+    room = seen.room[None] + sum(seen.room[layer] for layer in layers)
+    return Trace(events, kinds, phases, room)
 
 
 @dataclass(frozen=True)
@@ -154,7 +161,7 @@ def _taken_apart(seen: Seen) -> tuple[dict[Segment, list[Event]], dict[int, Plac
 def _check(segments: dict[Segment, list[Event]], middle: _Middle) -> None:
     """The periods around the middle one do as it does."""
     for (step, what, layer), events in list(segments.items()):
-        if step != 2 or layer is None or not middle.first <= layer < middle.behind:
+        if step < 2 or layer is None or not middle.first <= layer < middle.behind:
             continue
         sizes = [size for _, size in events]
         for other in (layer - middle.period, layer + middle.period):
@@ -168,4 +175,6 @@ def _ends(seen: Seen) -> list[int]:
 
 def _phase(segment: Segment) -> str:
     step, what, _ = segment
-    return what if step == 2 else "first step"
+    if step == 2 or what.startswith("evaluation"):
+        return what
+    return "first step" if step else "loading"

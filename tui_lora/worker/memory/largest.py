@@ -11,6 +11,7 @@ from tui_lora.core.memory import Forecast
 from tui_lora.core.spec import RunSpec
 
 MOST_SIMULATED = 6
+_MOST_EARLY = 24
 _MOST_AT_ONCE = 4
 """No value is tried that is more times as large as the largest one that was seen to fit."""
 
@@ -49,6 +50,9 @@ class Searching:
             self._least = 2
         self._points: dict[int, float] = {self._now: base.peak_process_gib}
         self._tried = 0
+        self._early: set[int] = set()
+        """Values of which only what lies between simulated sizes is known."""
+        self.surely = False
         self._closed = False
         self._wanted: int | None = None
         self._budget = 0.0
@@ -65,15 +69,26 @@ class Searching:
     def next(self, budget_gib: float) -> bool:
         """Whether there is another value to try, so that a process takes no more than that."""
         self._budget = budget_gib
-        self._wanted = None
-        if not self._closed and self._tried < MOST_SIMULATED:
+        self._wanted, self.surely = None, False
+        within = self._tried < MOST_SIMULATED and len(self._early) < _MOST_EARLY
+        if not self._closed and within:
             self._wanted = self._guess()
+        if self._wanted is None:
+            unsure = [value for value in (self._fits, self._over) if value in self._early]
+            self._wanted, self.surely = next(iter(unsure), None), True
         return self._wanted is not None
 
-    def told(self, found: Forecast | None) -> None:
-        """What the value takes; None where it cannot be told, and nothing beyond it is tried."""
-        self._tried += 1
+    def told(self, found: Forecast | None, *, early: bool = False) -> None:
+        """What the value takes; None where it cannot be told, and nothing beyond it is tried.
+
+        `early`: by sizes that were simulated before. Of the answer, all is simulated in the end.
+        """
         assert self._wanted is not None
+        if early:
+            self._early.add(self._wanted)
+        else:
+            self._early.discard(self._wanted)
+            self._tried += 1
         if found is None:
             self._closed = True
         else:

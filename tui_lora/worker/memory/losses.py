@@ -43,6 +43,11 @@ def _of_rows(
     if not recipe.fused_loss:
         found = model(input_ids=ids, labels=ids)
         return found.loss, found
+    if recipe.packed:
+        # trl joins the rows of a micro-batch; where one begins, positions do so too.
+        ids = ids.reshape(1, -1)
+        places = torch.zeros_like(ids)
+        return -_log_probs(model, ids, None, places).sum() / ids.numel(), None
     # Rows beside each other are seldom of one length; one alone has no padding.
     mask = torch.ones_like(ids) if len(ids) > 1 else None
     return -_log_probs(model, ids, mask).sum() / ids.numel(), None
@@ -103,9 +108,15 @@ def _reference(
     return found
 
 
-def _log_probs(model: Any, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+def _log_probs(
+    model: Any,
+    ids: torch.Tensor,
+    mask: torch.Tensor | None,
+    places: torch.Tensor | None = None,
+) -> torch.Tensor:
+    more = {} if places is None else {"position_ids": places}
     found: torch.Tensor = model(
-        input_ids=ids, attention_mask=mask, labels=ids, fused_lm_head=True
+        input_ids=ids, attention_mask=mask, labels=ids, fused_lm_head=True, **more
     ).log_probs
     return found
 

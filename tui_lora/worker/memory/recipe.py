@@ -16,6 +16,11 @@ Kernel = Literal["eager", "flash", "efficient", "math"]
 which are not the same on every card."""
 
 
+Loading = Literal["placed", "stored", "moved"]
+"""placed: transformers puts the weights on the card one by one, and quantizes them there. stored:
+the same, and their files are quantized already. moved: they come whole from main memory."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """`config` is the model's, `lora` None for full fine-tuning. `dtype` is that of the base's
@@ -27,6 +32,10 @@ class Recipe:
     int8's for outliers. `labels`: of a classifier. `rows`: of the embeddings, where they grow.
     `held_against`: what preferences are measured against, the base or a copy of the adapter.
     `uneven`: what is done to a layer goes by its number, so that all of them have to be run.
+    `packed`: the rows of a micro-batch stand in one sequence. `evaluates`: held-out rows go through
+    it too.
+    `loading`: how the weights come to the card. `empties_cache`: preparing with `fp32_rest` ends so
+    (peft from 0.20 on). `holds_output`: the loop that trains holds a step's logits during the next.
     """
 
     config: PreTrainedConfig
@@ -52,3 +61,8 @@ class Recipe:
     rows: int | None = None
     held_against: Literal["base", "copy"] = "base"
     uneven: bool = False
+    loading: Loading = "placed"
+    empties_cache: bool = True
+    holds_output: bool = False
+    packed: bool = False
+    evaluates: bool = False

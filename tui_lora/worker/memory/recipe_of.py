@@ -16,12 +16,14 @@ from tui_lora.core.spec import ModelSpec, RunSpec
 from tui_lora.core.text import clean
 from tui_lora.store.json_file import read_object
 from tui_lora.store.local_model import local_place
+from tui_lora.store.packages import ATTENTION
 from tui_lora.store.trusted_code import check_code
 from tui_lora.worker.attention import Facts, choose_attention
 from tui_lora.worker.checkpointing import choose_checkpointing
 from tui_lora.worker.memory.recipe import Kernel, Recipe
 from tui_lora.worker.model import choose_adapter_dtype
 from tui_lora.worker.model_shape import config_at
+from tui_lora.worker.packing import choose_packing
 from tui_lora.worker.quantization import DTYPES, own_arguments, own_scheme
 from tui_lora.worker.reference import MEASURED_AGAINST_A_REFERENCE
 from tui_lora.worker.skeleton import USED_DIRECTLY, skeleton
@@ -35,8 +37,20 @@ _SIZES = {
     "vocab_size": 2**24,
     "num_attention_heads": 2**14,
     "intermediate_size": 2**22,
+    "num_key_value_heads": 2**14,
+    "head_dim": 2**14,
+    "n_inner": 2**22,
 }
-"""What has to be known of a model, and the most that is believed."""
+"""What is known of a model, and the most that is believed."""
+
+_NEEDED = ("num_hidden_layers", "hidden_size", "vocab_size")
+
+
+_OF_PACKED = {
+    False: "rows are packed without flash attention, so that layers keep a mask of all tokens with "
+    "each other; with it they would take less",
+    True: "rows are packed; what flash attention takes to find where each begins is not counted",
+}
 
 
 class NotKnown(Exception):
@@ -77,8 +91,6 @@ def not_covered(spec: RunSpec, config: PreTrainedConfig) -> str:
         return "which experts a token goes to is only known with its weights"
     if str(config.model_type) in USED_DIRECTLY or "linear_attention" in kinds:
         return "what the kernels of its state-space layers take is not known"
-    if spec.training.packing is True:
-        return "packed rows are not simulated"
     return ""
 
 
@@ -94,11 +106,17 @@ def recipe_of(spec: RunSpec, config: PreTrainedConfig, card: Card) -> tuple[Reci
     if wanted == "auto" and capability >= _AMPERE:
         dtype = torch.bfloat16
     bare = skeleton(config, spec.task)
+    if bare._is_stateful:
+        raise NotKnown("what a state takes that goes from token to token is not known")
     # Whatever fused kernel it is, it takes the memory of one.
     chosen = spec.model.attention if spec.model.attention in ("sdpa", "eager") else "auto"
     facts = Facts(dtype, capability, frozenset(), bare._supports_flash_attn, bare._supports_sdpa)
     attention = choose_attention(chosen, facts)
+    packed, _, _ = choose_packing(spec, attention, bare)
     kernel = kernel_of(attention.implementation, config, capability, dtype, spec)
+    if packed and kernel != "eager":
+        # The others take no mask.
+        kernel = "flash" if spec.model.attention in ATTENTION else "efficient"
     if kernel == "math":
         reasons.append(
             "without padding this card has no fused attention for grouped heads, so that every "
@@ -134,8 +152,15 @@ def recipe_of(spec: RunSpec, config: PreTrainedConfig, card: Card) -> tuple[Reci
         rows=new.stop if new else None,
         held_against="copy" if compared and start is not None else "base",
         uneven=_uneven(plan, spec, config),
+        packed=packed,
+        evaluates=True,
     )
-    return _stored(recipe, spec, config), reasons
+    recipe = _stored(recipe, spec, config)
+    if packed:
+        reasons.append(_OF_PACKED[kernel == "flash"])
+    if own_scheme(config, spec.model):
+        reasons.append(f"the model's files are quantized already ({recipe.scheme}) and stay so")
+    return recipe, reasons
 
 
 def in_full(recipe: Recipe) -> Recipe:
@@ -195,6 +220,7 @@ def _stored(recipe: Recipe, spec: RunSpec, config: PreTrainedConfig) -> Recipe:
         double_quant=bool(given.get("bnb_4bit_use_double_quant")) if own else wanted.double_quant,
         compute_dtype=compute,
         threshold=float(given.get("llm_int8_threshold", 6.0)) if own else wanted.threshold,
+        loading="stored" if own else "placed",
         keep=tuple(given.get("llm_int8_skip_modules") or ()) if own else (*wanted.keep, *direct),
     )
 
@@ -236,10 +262,10 @@ def _check_sizes(config: PreTrainedConfig, given: dict[str, Any] | None) -> None
     names = getattr(text, "attribute_map", {})
     for name, most in _SIZES.items():
         value = getattr(text, name, None)
-        if value is None and name in ("intermediate_size", "num_attention_heads"):
+        if value is None and name not in _NEEDED:
             continue  # not every kind of model has it, or calls it so
         said = given is None or "text_config" in given or {name, names.get(name, name)} & set(given)
-        if name in ("num_hidden_layers", "hidden_size", "vocab_size") and not said:
+        if name in _NEEDED and not said:
             # transformers would put those of another model there.
             raise NotKnown(f"its config.json does not say its {name}")
         sizes = value if isinstance(value, list | tuple) else [value]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import bitsandbytes.autograd._functions as of_bitsandbytes
@@ -20,60 +20,60 @@ from transformers.integrations import sdpa_attention
 
 from tui_lora.worker.memory.allocator import Event
 from tui_lora.worker.memory.built import built
+from tui_lora.worker.memory.loading import load
 from tui_lora.worker.memory.losses import loss_of
 from tui_lora.worker.memory.recipe import Recipe
 from tui_lora.worker.memory.states import states_of
-from tui_lora.worker.memory.storages import Segment, Storages
+from tui_lora.worker.memory.storages import GoOn, Segment, Storages
 from tui_lora.worker.memory.weightless import (
     give_fake_weights,
     replaced,
-    tensors_of,
     unpacked,
 )
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What two steps did: all allocations in order, where each segment begins, and what each
-    storage is for."""
+    """What two steps did: all allocations in order, where each segment begins, what each storage is
+    for, and by layer the bytes that room is made for before the weights come."""
 
     events: list[Event]
     marks: list[tuple[int, Segment]]
     kinds: dict[int, str]
+    room: dict[int | None, int]
 
 
-def run_step(recipe: Recipe, rows: int, tokens: int) -> Seen:
-    """Two steps with micro-batches of `rows` x `tokens`."""
+def run_step(recipe: Recipe, rows: int, tokens: int, go_on: GoOn = lambda: True) -> Seen:
+    """Two steps with micro-batches of `rows` x `tokens`. Raises Dropped once `go_on` says no."""
     model = built(recipe)
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     give_fake_weights(model, fake)
-    storages = Storages(outliers=recipe.threshold > 0)
+    storages = Storages(
+        outliers=recipe.threshold > 0, efficient=recipe.kernel == "efficient", go_on=go_on
+    )
     collecting = gc.isenabled()
     gc.collect()
     # Storages go when nothing holds them, not when somebody looks.
     gc.disable()
     try:
         with fake, _as_on_a_card(recipe, storages):
-            _two_steps(recipe, model, rows, tokens, storages)
-        return Seen(list(storages.events), list(storages.marks), dict(storages.kinds))
+            room = _two_steps(recipe, model, rows, tokens, storages)
+        return Seen(list(storages.events), list(storages.marks), dict(storages.kinds), room)
     finally:
         if collecting:
             gc.enable()
 
 
-def _two_steps(recipe: Recipe, model: Any, rows: int, tokens: int, storages: Storages) -> None:
+def _two_steps(
+    recipe: Recipe, model: Any, rows: int, tokens: int, storages: Storages
+) -> dict[int | None, int]:
     layers = layers_of(model)
     adapters = adapter_tensors(recipe, model)
     parts: list[tuple[int | None, nn.Module]] = [*enumerate(layers)]
     in_layers = {id(module) for layer in layers for module in layer.modules()}
-    storages.mark((0, "weights", None))
-    outer = (module for module in model.modules() if id(module) not in in_layers)
-    for kind, tensor in tensors_of(outer, adapters):
-        storages.add(tensor, kind)
-    for number, layer in parts:
-        storages.mark((0, "weights", number))
-        for kind, tensor in tensors_of(layer.modules(), adapters):
-            storages.add(tensor, kind)
+    outer = [(name, one) for name, one in model.named_modules() if id(one) not in in_layers]
+    inner = [(number, list(layer.named_modules())) for number, layer in parts]
+    room = load(recipe, [(None, outer), *inner], adapters, storages)
     trained: list[tuple[int | None, list[nn.Parameter]]] = [
         (number, [parameter for parameter in layer.parameters() if parameter.requires_grad])
         for number, layer in parts
@@ -102,14 +102,47 @@ def _two_steps(recipe: Recipe, model: Any, rows: int, tokens: int, storages: Sto
             passes.end()
             storages.kind = "loss"
             loss.backward()
-            del loss, answer, ids
+            del loss, ids
+            if not recipe.holds_output:
+                del answer
         for hook in hooks:
             hook.remove()
         for number, some in trained:
             storages.mark((step, "step", number))
             if step == 1:
                 states += _states(recipe.optimizer, some, storages)
-    storages.mark((2, "end", None))
+    if recipe.evaluates:
+        _evaluation(recipe, model, trained, layers, rows, tokens, storages)
+    storages.mark((3, "end", None))
+    return room
+
+
+def _evaluation(
+    recipe: Recipe,
+    model: Any,
+    trained: list[tuple[int | None, list[nn.Parameter]]],
+    layers: list[nn.Module],
+    rows: int,
+    tokens: int,
+    storages: Storages,
+) -> None:
+    """A micro-batch of held-out rows, of which there are as many as of the others."""
+    for number, some in trained:
+        storages.mark((3, "zero", number))
+        for parameter in some:
+            parameter.grad = None
+    passes = _Passes(layers, 3, storages)
+    hooks = list(passes.watch())
+    storages.mark((3, "rows", None))
+    model.eval()
+    with storages, torch.no_grad():
+        ids = torch.randint(0, 100, (rows, tokens))
+        storages.add(ids, "workspace")
+        # Held-out rows are not packed.
+        apart = replace(recipe, packed=False)
+        loss_of(apart, model, ids, storages, lambda name: passes.begin(f"evaluation {name}"))
+    for hook in hooks:
+        hook.remove()
 
 
 def layers_of(model: Any) -> list[nn.Module]:
@@ -188,6 +221,13 @@ def _states(
             yield tensor
 
 
+def _sequences(recipe: Recipe) -> Callable[[torch.Tensor], torch.Tensor | None]:
+    """For each token, which of the rows in its sequence it belongs to, where a mask is made of it:
+    flash attention takes the places where rows begin."""
+    masked = recipe.packed and recipe.kernel != "flash"
+    return lambda positions: torch.zeros_like(positions) if masked else None
+
+
 @contextlib.contextmanager
 def _as_on_a_card(recipe: Recipe, storages: Storages) -> Iterator[None]:
     """What the CPU does otherwise, and what cannot be seen without weights."""
@@ -202,9 +242,9 @@ def _as_on_a_card(recipe: Recipe, storages: Storages) -> Iterator[None]:
             stack.enter_context(replaced(sdpa_attention, "use_gqa_in_sdpa", lambda *a: False))
         if recipe.kernel in backends:
             stack.enter_context(sdpa_kernel(backends[recipe.kernel]))
-        # Whether rows are packed is read off numbers that are not there; they are not.
-        unpacked_rows = replaced(masking_utils, "find_packed_sequence_indices", lambda ids: None)
-        stack.enter_context(unpacked_rows)
+        # Whether rows are packed is read off numbers that are not there.
+        read_off = replaced(masking_utils, "find_packed_sequence_indices", _sequences(recipe))
+        stack.enter_context(read_off)
         stack.enter_context(replaced(dora, "dequantize_module_weight", unpacked))
         if recipe.scheme == "int8":
             # For CPUs bitsandbytes has another way.

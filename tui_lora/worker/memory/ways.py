@@ -58,10 +58,10 @@ def _in_full(spec: RunSpec, card: Card, context_gib: float) -> OneWay:
     try:
         usual, _ = recipe_of(spec, config_of(spec.model), card)
         rows = spec.training.micro_batch * (2 if spec.task == "dpo" else 1)
-        peak = peak_of(trace_of(in_full(usual), rows, spec.training.max_length))
+        trace = trace_of(in_full(usual), rows, spec.training.max_length)
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, UserError) as error:
         return OneWay(name=WAYS["full"], recipe=recipe, why_not=f"it cannot be simulated ({error})")
-    found = in_gib(peak, cublas_bytes(card), context_gib)
+    found = in_gib(peak_of(trace, cublas_bytes(card)), context_gib)
     # All of the weights are trained, and none of them is an adapter's.
     weights = found.parts.weights + found.parts.adapter
     parts = found.parts.model_copy(update={"weights": weights, "adapter": 0.0})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -46,36 +46,6 @@ def give_fake_weights(model: nn.Module, fake: FakeTensorMode) -> None:
         for name, buffer in list(module._buffers.items()):
             if buffer is not None:
                 module._buffers[name] = faked(buffer)
-
-
-def tensors_of(
-    modules: Iterable[nn.Module], adapters: Container[int]
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor that holds weights in `modules`, with what it is for: packed, leftovers, or
-    adapter for those whose ids are in `adapters`."""
-    for module in modules:
-        packed = isinstance(module, Linear4bit | Linear8bitLt)
-        for name, parameter in module._parameters.items():
-            if parameter is None:
-                continue
-            if id(parameter) in adapters:
-                yield "adapter", parameter
-            else:
-                yield ("packed" if packed and name == "weight" else "leftovers"), parameter
-        for buffer in module._buffers.values():
-            if buffer is not None:
-                yield "leftovers", buffer
-        if isinstance(module, Linear4bit):
-            state: Any = module.quant_state
-            yield "packed", state.absmax
-            yield "packed", state.code
-            if state.state2 is not None:
-                yield "packed", state.state2.absmax
-                yield "packed", state.state2.code
-                yield "packed", state.offset
-        elif isinstance(module, Linear8bitLt):
-            yield "packed", module.state.CB
-            yield "packed", module.state.SCB
 
 
 def unpacked(module: Any) -> torch.Tensor:
