@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,3 +129,56 @@ def test_a_disk_without_locks_is_named(path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("fcntl.lockf", refuse)
     with pytest.raises(UserError, match="does not lock files"):
         lock.hold(path)
+
+
+HOLD_AND_BECOME = """
+import os, sys
+from pathlib import Path
+from tui_lora.store import lock
+path = Path(sys.argv[1])
+if len(sys.argv) == 2:
+    held = lock.hold(path)
+    os.dup2(os.open("/dev/null", os.O_RDONLY), 50, inheritable=True)
+    print("held", flush=True)
+    sys.stdin.readline()
+    lock.keep_beyond(held)
+    os.execv(sys.executable, [sys.executable, "-c", sys.orig_argv[2], str(path), str(held)])
+held = lock.kept(path, int(sys.argv[2]))
+print("kept", os.get_inheritable(held), *os.listdir("/proc/self/fd"), flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_a_process_that_becomes_another_program_keeps_it_all_the_while(path: Path) -> None:
+    process = start(HOLD_AND_BECOME, path)
+    assert said(process) == ["held"]
+    seen: set[int | None] = set()
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.0005):
+            seen.add(lock.holder(path))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    second = start(HOLD, path)
+    assert said(second) == ["already", str(process.pid)]
+    kept, inheritable, *open_files = said(process)
+    assert (kept, inheritable) == ("kept", "False")
+    # What a library left open for those that come after it is closed.
+    assert "50" not in open_files
+    done.set()
+    watching.join()
+    assert seen == {process.pid}
+    second.communicate()
+    process.communicate("\n", timeout=10)
+    assert freed(path)
+
+
+def test_only_the_locks_own_descriptor_is_kept(path: Path, tmp_path: Path) -> None:
+    path.touch()
+    with (tmp_path / "other").open("w") as other, pytest.raises(OSError, match="not that of"):
+        lock.kept(path, other.fileno())

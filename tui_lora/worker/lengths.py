@@ -72,6 +72,7 @@ def summed_up(
     of_rows: int | None,
     done: bool,
     problems: Sequence[str],
+    passages: bool = False,
 ) -> LengthsMeasured:
     """What the rows add up to. `packs`: they could be packed; `learns_tokens`: no classifier."""
     lengths = sorted(chain.from_iterable(row.lengths for row in rows))
@@ -99,6 +100,7 @@ def summed_up(
         untrained_rows=len(untrained),
         padded_share=padded_share([row.lengths for row in fed], max_length, micro_batch),
         packed_share=packed_share([row.lengths for row in fed], max_length) if packs else None,
+        passages=passages,
         problems=tuple(problems),
     )
 

@@ -118,6 +118,7 @@ class _Measuring:
             of_rows=of_rows,
             done=done,
             problems=problems,
+            passages=self._reading.shape == "text",
         )
 
     def _measure(self, waiting: list[tuple[int, Example]]) -> None:

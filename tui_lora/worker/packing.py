@@ -13,6 +13,7 @@ from tui_lora.core.events import Choice
 from tui_lora.core.spec import RunSpec
 from tui_lora.core.text import one_line
 from tui_lora.worker.attention import Attention
+from tui_lora.worker.oom import is_out_of_memory
 
 FIELD = "training.packing"
 
@@ -83,6 +84,8 @@ def check_apart(model: Any) -> None:
     try:
         leak = leak_between_rows(model)
     except (ValueError, TypeError, RuntimeError, ImportError, NotImplementedError) as error:
+        if is_out_of_memory(error):
+            raise
         raise UserError(
             f"this model cannot be fed packed rows: {one_line(str(error), max_chars=300)}",
             where=FIELD,

@@ -12,6 +12,7 @@ from textual.timer import Timer
 from tui_lora.store.paths import DEMO_MODEL, is_there, model_place
 from tui_lora.ui.dataset_draft import Asked
 from tui_lora.ui.inspector import Inspector
+from tui_lora.ui.row_lengths import LengthsKnown, lengths_of
 from tui_lora.ui.widgets.scroll_rows import ScrollRows
 
 if TYPE_CHECKING:
@@ -69,8 +70,9 @@ class LengthsView(ScrollRows, can_focus=False):
         from tui_lora.core.inspect import InspectFailed, InspectWorking, LengthsMeasured
 
         if isinstance(answer, LengthsMeasured):
-            if answer.rows:
+            if answer.rows and self._asked.spec is not None:
                 self.measured, self._words = answer, ""
+                self._inspector.lengths = LengthsKnown(lengths_of(self._asked.spec), answer)
                 self._redraw()
             else:
                 self._say("no row could be measured")
