@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tui_lora.core.advice import Advice
 from tui_lora.core.cards import Card, card_called
@@ -23,6 +24,7 @@ from tui_lora.core.inspect import (
     MemoryForecast,
     ToInspect,
 )
+from tui_lora.core.measured_runs import ASSUMED, Context
 from tui_lora.core.memory import Forecast
 from tui_lora.core.memory_formula import formula
 from tui_lora.core.spec import RunSpec
@@ -33,11 +35,13 @@ from tui_lora.headless.follow import to_stdout
 from tui_lora.headless.questions import ProgressLine, Questions
 from tui_lora.store import sessions
 from tui_lora.store.gpu import Sensors
+from tui_lora.store.memory_table import with_learned
 from tui_lora.store.model_sizes import facts_at, fetch_config, is_here
 from tui_lora.store.paths import expanded
 from tui_lora.store.preflight import anchored
 from tui_lora.store.presets import read_preset
 from tui_lora.store.spec_file import read_data, spec_in
+from tui_lora.store.spec_now import spec_now
 
 _SILENT_S = 1.0
 """For so long nothing is said of what is being done."""
@@ -54,8 +58,8 @@ def fit(
 ) -> int:
     """Print the forecast for a run spec, a session or a preset; 0 whatever the verdict is. Raises
     UserError for what cannot be run at all."""
-    spec = _spec(root, what, preset, changes)
-    asked = _card(card, spec)
+    spec = spec_asked(root, what, preset, changes)
+    asked = card_asked(card, spec)
     progress = ProgressLine()
     try:
         forecast, reasons, advice = _forecast(spec, asked, progress)
@@ -70,7 +74,10 @@ def fit(
     return 0
 
 
-def _spec(root: Path, what: str | None, preset: str | None, changes: Sequence[str]) -> RunSpec:
+def spec_asked(
+    root: Path, what: str | None, preset: str | None, changes: Sequence[str], *, rows: bool = False
+) -> RunSpec:
+    """The run spec that was named, with its paths made absolute. `rows`: it needs some."""
     if (what is None) == (preset is None):
         raise UserError(
             "give one of: a run spec, a session, or --preset.",
@@ -81,9 +88,12 @@ def _spec(root: Path, what: str | None, preset: str | None, changes: Sequence[st
         data, where = read_preset(preset).data, f"preset {preset}"
     else:
         path = expanded(str(what))
-        if not (str(what).endswith((".yaml", ".yml")) or path.is_file()):
-            path = sessions.find(root, str(what)).spec
-        data, where, base = read_data(path), str(path), path.absolute().parent
+        if str(what).endswith((".yaml", ".yml")) or path.is_file():
+            data = read_data(path)
+        else:
+            session = sessions.find(root, str(what))
+            data, path = spec_now(session).model_dump(mode="json"), session.spec
+        where, base = str(path), path.absolute().parent
     data = changed(data, changes)
     if not data.get("model"):
         raise UserError(
@@ -91,13 +101,19 @@ def _spec(root: Path, what: str | None, preset: str | None, changes: Sequence[st
             where="model.id",
             then="Give one: --set model.id=FOLDER, or the id of a Hub model.",
         )
+    if not data.get("dataset") and rows:
+        raise UserError(
+            f"{where} names no dataset, and it is its longest rows that are measured.",
+            where="dataset.path",
+            then="Give one: --set dataset.path=FILE",
+        )
     if not data.get("dataset"):
         # How long its rows may be is a setting; what they say takes no memory.
         data = put(data, "dataset.path", "none")
     return anchored(spec_in(data, where=where), base, root)
 
 
-def _card(text: str | None, spec: RunSpec) -> AskedCard:
+def card_asked(text: str | None, spec: RunSpec) -> AskedCard:
     """The card that was named, else the one that the run would use."""
     if text is not None:
         try:
@@ -106,22 +122,21 @@ def _card(text: str | None, spec: RunSpec) -> AskedCard:
             raise UserError(f"{error}.", where="--card") from None
     sensors = Sensors()
     try:
-        cards = sensors.read().cards
+        found = with_learned(sensors.read()).card_of(spec.hardware.devices)
     finally:
         sensors.close()
-    wanted = spec.hardware.devices
-    for reading in cards:
-        if wanted not in ("auto", str(reading.index), reading.uuid):
-            continue
-        if reading.total_gib is None:
-            return AskedCard(None, source=reading.note or "the card does not tell its memory")
-        name, capability = clean(reading.name), reading.capability
-        return AskedCard(
-            Card(name, reading.total_gib, capability or _capability(name)),
-            reading.used_gib or 0.0,
-            "in this machine",
-        )
-    return AskedCard(None, source="there is no card here; name one with --card 16GiB or --card T4")
+    if found is None:
+        why = "there is no card here; name one with --card 16GiB or --card T4"
+        return AskedCard(None, source=why)
+    if found.total_gib is None:
+        return AskedCard(None, source=found.note or "the card does not tell its memory")
+    name, capability = clean(found.name), found.capability
+    return AskedCard(
+        Card(name, found.total_gib, capability or _capability(name)),
+        found.used_gib or 0.0,
+        "in this machine" + (", whose memory it shares" if found.shared else ""),
+        Context(found.context_gib, found.context_source) if found.context_gib else ASSUMED,
+    )
 
 
 def _capability(name: str) -> tuple[int, int] | None:
@@ -151,25 +166,23 @@ def _forecast(
         why = f"not simulated: {error.what.rstrip('.')}"
         if facts is None:
             return None, (why,), None
-        guessed = formula(facts, spec, asked.card or Card("", 0.0))
-        return guessed, (why, *guessed.reasons), None
+        card = asked.card or Card("", 0.0)
+        guessed = formula(facts, spec, card, context_gib=asked.context.gib)
+        return guessed, (why, *guessed.reasons, _context(asked)), None
     if found.forecast is None:
         return None, (found.unknown,), None
-    return found.forecast, found.forecast.reasons, advice
+    return found.forecast, (*found.forecast.reasons, _context(asked)), advice
+
+
+def _context(asked: AskedCard) -> str:
+    return f"CUDA's own share (context): {asked.context.source}"
 
 
 def _simulated(
     spec: RunSpec, asked: AskedCard, progress: ProgressLine
 ) -> tuple[MemoryForecast, Advice | None]:
     """The forecast, and where it does not fit what would help."""
-    card = asked.card
-    about = {
-        "id": "fit",
-        "spec": spec.model_dump(mode="json"),
-        "card": card.name if card is not None else "",
-        "total_gib": card.total_gib if card is not None else None,
-        "capability": card.capability if card is not None else None,
-    }
+    about = question_about(spec, asked)
     began = time.monotonic()
     worker: Questions[ToInspect, FromInspect]
     with Questions("inspect", sends=TO_INSPECT, hears=FROM_INSPECT) as worker:
@@ -178,7 +191,7 @@ def _simulated(
                 progress.say(clean(message.label))
             elif isinstance(message, InspectFailed):
                 raise UserError(clean(message.message))
-            elif isinstance(message, MemoryForecast):
+            elif isinstance(message, MemoryForecast) and message.exact:
                 answer = Answer(spec, asked, message.forecast, ())
                 if answer.verdict not in ("tight", "does_not_fit"):
                     return message, None
@@ -186,6 +199,19 @@ def _simulated(
                 more = AdviseMemory.model_validate({**about, "others_gib": asked.others_gib})
                 return message, _advice(worker, more)
     raise UserError("the inspect worker said nothing.", exit_code=1)
+
+
+def question_about(spec: RunSpec, asked: AskedCard) -> dict[str, Any]:
+    """The fields of a question about a spec's memory."""
+    card = asked.card
+    return {
+        "id": "fit",
+        "spec": spec.model_dump(mode="json"),
+        "card": card.name if card is not None else "",
+        "total_gib": card.total_gib if card is not None else None,
+        "capability": card.capability if card is not None else None,
+        "context_gib": asked.context.gib,
+    }
 
 
 def _advice(worker: Questions[ToInspect, FromInspect], question: AdviseMemory) -> Advice | None:

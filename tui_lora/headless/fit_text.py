@@ -8,11 +8,12 @@ from typing import Any
 
 from tui_lora.core.advice import Advice
 from tui_lora.core.cards import Card
+from tui_lora.core.measured_runs import ASSUMED, Context
 from tui_lora.core.memory import PARTS, Forecast, Verdict, headroom_gib, verdict
 from tui_lora.core.spec import RunSpec
 from tui_lora.core.text import UNKNOWN, one_line, shorten_middle
 
-_WIDTH = 80
+WIDTH = 80
 _BAR = 76
 _MARKS = {
     "weights": "█",
@@ -26,7 +27,7 @@ _MARKS = {
     "others": "╲",
 }
 _FREE = "─"
-_WORDS: dict[Verdict, str] = {
+VERDICTS: dict[Verdict, str] = {
     "fits": "it fits",
     "tight": "it fits, but tightly: less than 5% of the card is left",
     "does_not_fit": "it does not fit",
@@ -38,11 +39,12 @@ _METHODS = {"simulated": "simulated", "formula": "by a formula"}
 @dataclass(frozen=True)
 class AskedCard:
     """The card that is asked about; `card` is None where there is none. `others_gib` is what stands
-    on it now, `source` says how it is known."""
+    on it now, `source` says how it is known. `context` is CUDA's own share of it."""
 
     card: Card | None
     others_gib: float = 0.0
     source: str = ""
+    context: Context = ASSUMED
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,9 @@ def as_json(answer: Answer) -> dict[str, Any]:
 def report_lines(answer: Answer) -> list[str]:
     """The answer for people."""
     found, asked = answer.forecast, answer.asked
-    lines = [shorten_middle(one_line(answer.spec.model.id), _WIDTH), _settings(answer.spec)]
+    lines = [shorten_middle(one_line(answer.spec.model.id), WIDTH), settings_line(answer.spec)]
     if found is None:
-        return [*lines, "", f"unknown{_of(asked.card)}", *_because(answer.reasons)]
+        return [*lines, "", f"unknown{_of(asked.card)}", *because(answer.reasons)]
     sizes = [(name, float(getattr(found.parts, name))) for name in PARTS]
     if asked.card is not None:
         sizes.append(("others", asked.others_gib))
@@ -116,12 +118,12 @@ def report_lines(answer: Answer) -> list[str]:
     lines += [_line(_MARKS[name], name, size) for name, size in sizes if size >= 0.005]
     lines.append(_line(" ", "peak of the process", found.peak_process_gib, _how(found)))
     if asked.card is None:
-        lines += ["", *textwrap.wrap(f"no verdict: {asked.source}", _WIDTH)]
+        lines += ["", *textwrap.wrap(f"no verdict: {asked.source}", WIDTH)]
     else:
         headroom = answer.headroom or 0.0
         word = "headroom" if headroom >= 0 else "too much by"
-        lines += [_line(" ", word, abs(headroom)), "", _WORDS[answer.verdict] + _of(asked.card)]
-    return [*lines, *_because(answer.reasons), *_help(answer.advice)]
+        lines += [_line(" ", word, abs(headroom)), "", VERDICTS[answer.verdict] + _of(asked.card)]
+    return [*lines, *because(answer.reasons), *_help(answer.advice)]
 
 
 def _help(advice: Advice | None) -> list[str]:
@@ -136,12 +138,12 @@ def _help(advice: Advice | None) -> list[str]:
         if change.verdict == "fits":
             indent = "  "
             lines += textwrap.wrap(
-                change.cost, _WIDTH, initial_indent=indent, subsequent_indent=indent
+                change.cost, WIDTH, initial_indent=indent, subsequent_indent=indent
             )
-    return [*lines, *textwrap.wrap(advice.nothing, _WIDTH)]
+    return [*lines, *textwrap.wrap(advice.nothing, WIDTH)]
 
 
-def _settings(spec: RunSpec) -> str:
+def settings_line(spec: RunSpec) -> str:
     training, scheme = spec.training, spec.quantization.scheme
     double = " double" if scheme in ("nf4", "fp4") and spec.quantization.double_quant else ""
     stored = "16 bits" if scheme == "none" else scheme + double
@@ -181,10 +183,10 @@ def _of(card: Card | None) -> str:
     return "" if card is None else f" ({one_line(card.name)})"
 
 
-def _because(reasons: tuple[str, ...]) -> list[str]:
+def because(reasons: tuple[str, ...]) -> list[str]:
     lines = []
     for reason in reasons:
         lines += textwrap.wrap(
-            one_line(reason) or UNKNOWN, _WIDTH, initial_indent="- ", subsequent_indent="  "
+            one_line(reason) or UNKNOWN, WIDTH, initial_indent="- ", subsequent_indent="  "
         )
     return lines
