@@ -27,7 +27,11 @@ class CardReading:
     included, so that used + free = total whichever driver answers; `nvidia-smi` leaves the
     driver's part out and shows a little less. `processes` is None when the driver does not tell,
     () when nothing computes on the card. `note` is a remark for the user on what is missing.
-    `capability` is CUDA's: (8, 9) for sm89.
+    `capability` is CUDA's: (8, 9) for sm89. `slice` numbers the parts of a card that is split by
+    MIG, each of which is a card of its own here; `whole_uuid` is then the split card's. `shared`:
+    it has no memory of its own, and what is said of it is the machine's. `silent_since` (unix
+    seconds) since when it does not answer; all its figures are unknown then. `context_gib` is what
+    CUDA takes of it for a process before any tensor, and `context_source` says how that is known.
     """
 
     index: int
@@ -43,6 +47,17 @@ class CardReading:
     processes: tuple[CardProcess, ...] | None
     note: str | None
     capability: tuple[int, int] | None = None
+    slice: int | None = None
+    whole_uuid: str | None = None
+    shared: bool = False
+    silent_since: float | None = None
+    context_gib: float | None = None
+    context_source: str = ""
+
+    @property
+    def number(self) -> str:
+        """Which card it is, as nvidia-smi counts: `1`, and of a slice `1:0`."""
+        return str(self.index) if self.slice is None else f"{self.index}:{self.slice}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +78,42 @@ class SensorReading:
     """All sensors at one moment.
 
     `nvml_problem` is None when NVML works, even if it finds no card; else it is a sentence for the
-    user (what happened and what to do), and `cards` is empty.
+    user (what happened and what to do), and `cards` is empty. `driver` is its version. `visible`
+    is CUDA_VISIBLE_DEVICES where it is set, which says what `auto` means for a worker.
     """
 
     cards: tuple[CardReading, ...]
     machine: MachineReading
     nvml_problem: str | None
+    driver: str = ""
+    visible: str | None = None
+
+    def card_of(self, devices: str = "auto") -> CardReading | None:
+        """The card that a worker uses which is started with `hardware.devices`; None for the
+        processor, and for a card that is not here."""
+        if devices == "cpu":
+            return None
+        if devices == "auto":
+            devices = "0" if self.visible is None else self.visible.split(",")[0]
+        return named_card(self.cards, devices)
+
+
+def named_card(cards: tuple[CardReading, ...], name: str) -> CardReading | None:
+    """The first card that CUDA takes for `name`: an index, or the beginning of a UUID. Of a card
+    that is split by MIG it takes the first slice."""
+    name = name.strip()
+    if name.isdecimal():
+        return next((card for card in cards if card.index == int(name)), None)
+    if not name.startswith(("GPU-", "MIG-")):
+        return None
+    return next(
+        (
+            card
+            for card in cards
+            if any(uuid and uuid.startswith(name) for uuid in (card.uuid, card.whole_uuid))
+        ),
+        None,
+    )
 
 
 def calmed(shown: SensorReading | None, now: SensorReading) -> SensorReading:

@@ -6,21 +6,15 @@ Both libraries are imported at the first reading, not here: the UI's first frame
 import math
 import os
 import time
-from collections.abc import Callable
-from types import ModuleType
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
-from tui_lora.core.sensors import CardProcess, CardReading, MachineReading, SensorReading
+from tui_lora.core.sensors import CardReading, MachineReading, SensorReading
 from tui_lora.core.text import one_line
-
-T = TypeVar("T")
+from tui_lora.store.gpu_card import GIB, answer, psutil_now, read_card, silent, unread
 
 RETRY_SECONDS = 30.0
-GIB = 2**30
-
-SHARED_MEMORY = "memory is shared with the machine"
-NO_PERMISSION = "the driver gives no permission to read this card's memory; it may be split by MIG"
-
 # By the name of the exception's class, since pynvml is not imported yet.
 PROBLEMS = {
     "ModuleNotFoundError": (
@@ -50,28 +44,30 @@ class Sensors:
     """The cards and the machine, read on demand, by one thread at a time.
 
     `read` and `close` never raise. A card that has fallen off the bus can make a driver call block
-    for seconds, so a UI reads in a thread. `clock` gives seconds that only grow.
+    for seconds, so a UI reads through `store/patience.py`. `clock` gives seconds that only grow,
+    `wall` unix seconds.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock, self._wall = clock, wall
         self._nvml: Any = None  # the bindings, while NVML is up
         self._problem: str | None = None
         self._retry_at = -math.inf
         self._cpu_before: tuple[float, float] | None = None
+        self._driver = ""
+        self._known: dict[int, CardReading] = {}
+        self._silent: dict[int, float] = {}
 
     def read(self) -> SensorReading:
         """Reads everything once. After NVML has failed as a whole, tries it again every 30 s."""
-        cards = self._read_cards()
-        return SensorReading(cards, self._read_machine(), nvml_problem=self._problem)
+        return self.with_cards(self.read_cards())
 
-    def close(self) -> None:
-        """Lets go of the driver; a later `read` starts it again."""
-        nvml, self._nvml = self._nvml, None
-        if nvml is not None:
-            _ask(nvml.nvmlShutdown)
-
-    def _read_cards(self) -> tuple[CardReading, ...]:
+    def read_cards(self) -> tuple[CardReading, ...]:
+        """The cards alone, which is what a driver can hold up."""
         if self._nvml is None and self._clock() >= self._retry_at:
             self._start()
         if self._nvml is None:
@@ -82,7 +78,39 @@ class Sensors:
             self.close()
             self._give_up(error)
             return ()
-        return tuple(_read_card(self._nvml, index) for index in range(count))
+        return tuple(card for index in range(count) for card in self._read_card(index))
+
+    def with_cards(self, cards: tuple[CardReading, ...]) -> SensorReading:
+        """These cards with the machine as it is now; asks no driver."""
+        machine = self._read_machine()
+        return SensorReading(
+            tuple(_shared_with(machine, card) for card in cards),
+            machine,
+            nvml_problem=self._problem,
+            driver=self._driver,
+            visible=os.environ.get("CUDA_VISIBLE_DEVICES"),
+        )
+
+    def close(self) -> None:
+        """Lets go of the driver; a later `read` starts it again."""
+        nvml, self._nvml = self._nvml, None
+        if nvml is not None:
+            answer(nvml.nvmlShutdown)
+
+    def _read_card(self, index: int) -> Iterator[CardReading]:
+        """The card, or its slices where it is split; one that is lost keeps its name."""
+        try:
+            card = self._nvml.nvmlDeviceGetHandleByIndex(index)
+            found = tuple(read_card(self._nvml, index, card))
+        except Exception as error:  # noqa: BLE001 - lost, or not ours to see: the others still count
+            since = self._silent.setdefault(index, self._wall())
+            known = self._known.get(index) or unread(index, f"card {index}")
+            note = f"the card does not answer: {one_line(str(error))}"
+            yield replace(silent(known, since), note=note)
+            return
+        self._silent.pop(index, None)
+        self._known[index] = found[0]
+        yield from found
 
     def _start(self) -> None:
         try:
@@ -93,6 +121,7 @@ class Sensors:
             self._give_up(error)
         else:
             self._nvml, self._problem = pynvml, None
+            self._driver = answer(lambda: one_line(pynvml.nvmlSystemGetDriverVersion())) or ""
 
     def _give_up(self, error: Exception) -> None:
         self._retry_at = self._clock() + RETRY_SECONDS
@@ -102,11 +131,11 @@ class Sensors:
         )
 
     def _read_machine(self) -> MachineReading:
-        memory = _ask(lambda: _psutil().virtual_memory())
+        memory = answer(lambda: psutil_now().virtual_memory())
         return MachineReading(
             memory_total_gib=None if memory is None else memory.total / GIB,
             memory_used_gib=None if memory is None else (memory.total - memory.available) / GIB,
-            cpu_percent=_ask(lambda: self._cpu_percent(_psutil().cpu_times())),
+            cpu_percent=answer(lambda: self._cpu_percent(psutil_now().cpu_times())),
             cores=os.cpu_count() or 1,
         )
 
@@ -122,100 +151,23 @@ class Sensors:
         return 100 * min(max(1 - idle_share, 0.0), 1.0)  # iowait may run backwards
 
 
-def _ask(*questions: Callable[[], T]) -> T | None:
-    """The first answer, or None. A driver refuses values one by one, and each refusal is normal.
-
-    Not only NVMLError is caught: a name may not be UTF-8, old bindings may lack a function.
-    """
-    for question in questions:
-        try:
-            return question()
-        except Exception:  # noqa: BLE001
-            continue
-    return None
-
-
-def _read_card(nvml: Any, index: int) -> CardReading:
+def driver_version() -> str | None:
+    """The NVIDIA driver's version (`580.82.07`); None where no driver answers."""
     try:
-        card = nvml.nvmlDeviceGetHandleByIndex(index)
-    except Exception as error:  # noqa: BLE001 - lost, or not ours to see: the others still count
-        return CardReading(
-            index=index,
-            uuid=None,
-            name=f"card {index}",
-            total_gib=None,
-            used_gib=None,
-            free_gib=None,
-            load_percent=None,
-            heat_celsius=None,
-            power_watts=None,
-            power_limit_watts=None,
-            processes=None,
-            note=f"the card does not answer: {one_line(str(error))}",
-        )
-    total, used, free, note = _memory(nvml, card)
-    return CardReading(
-        index=index,
-        uuid=_ask(lambda: one_line(nvml.nvmlDeviceGetUUID(card))),
-        name=_ask(lambda: one_line(nvml.nvmlDeviceGetName(card))) or f"card {index}",
-        total_gib=total,
-        used_gib=used,
-        free_gib=free,
-        load_percent=_ask(lambda: float(nvml.nvmlDeviceGetUtilizationRates(card).gpu)),
-        heat_celsius=_ask(
-            lambda: float(nvml.nvmlDeviceGetTemperatureV(card, nvml.NVML_TEMPERATURE_GPU)),
-            lambda: float(nvml.nvmlDeviceGetTemperature(card, nvml.NVML_TEMPERATURE_GPU)),
-        ),
-        power_watts=_ask(lambda: nvml.nvmlDeviceGetPowerUsage(card) / 1000),  # NVML: milliwatts
-        power_limit_watts=_ask(lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(card) / 1000),
-        processes=_processes(nvml, card),
-        note=note,
-        capability=_ask(lambda: tuple(nvml.nvmlDeviceGetCudaComputeCapability(card))),
-    )
+        import pynvml
 
-
-def _memory(nvml: Any, card: Any) -> tuple[float | None, float | None, float | None, str | None]:
-    """Total, used and free in GiB, and a note when they are unknown."""
-    memory = _ask(lambda: nvml.nvmlDeviceGetMemoryInfo(card, version=nvml.nvmlMemory_v2))
-    if memory is None:  # an old driver, or WSL, where v2 is an unknown error
-        try:
-            memory = nvml.nvmlDeviceGetMemoryInfo(card)
-        except nvml.NVMLError_NotSupported:
-            return None, None, None, SHARED_MEMORY
-        except nvml.NVMLError_NoPermission:
-            return None, None, None, NO_PERMISSION
-        except Exception as error:  # noqa: BLE001 - as in _ask
-            return None, None, None, f"the card's memory is unknown: {one_line(str(error))}"
-    if not memory.total:  # some unified-memory parts answer with zeros instead of refusing
-        return None, None, None, SHARED_MEMORY
-    # v1 counts the driver's own part as used, v2 apart from it: one meaning for both.
-    used = memory.used + getattr(memory, "reserved", 0)
-    return memory.total / GIB, used / GIB, memory.free / GIB, None
-
-
-def _processes(nvml: Any, card: Any) -> tuple[CardProcess, ...] | None:
-    found = _ask(
-        lambda: nvml.nvmlDeviceGetComputeRunningProcesses_v3(card),
-        lambda: nvml.nvmlDeviceGetComputeRunningProcesses_v2(card),  # drivers before 510
-    )
-    if found is None:
+        pynvml.nvmlInit()
+    except Exception:  # noqa: BLE001 - `Sensors` says what is wrong
         return None
-    return tuple(
-        CardProcess(
-            pid=process.pid,
-            name=_process_name(process.pid),
-            used_gib=None if process.usedGpuMemory is None else process.usedGpuMemory / GIB,
-        )
-        for process in found
-    )
+    try:
+        return answer(lambda: one_line(pynvml.nvmlSystemGetDriverVersion()))
+    finally:
+        answer(pynvml.nvmlShutdown)
 
 
-def _process_name(pid: int) -> str | None:
-    """None when it is gone, hidden from us, or (in a container) numbered by the host."""
-    return _ask(lambda: one_line(_psutil().Process(pid).name())) or None
-
-
-def _psutil() -> ModuleType:
-    import psutil
-
-    return psutil
+def _shared_with(machine: MachineReading, card: CardReading) -> CardReading:
+    """A card without memory of its own has the machine's."""
+    total, used = machine.memory_total_gib, machine.memory_used_gib
+    if not card.shared or total is None or used is None:
+        return card
+    return replace(card, total_gib=total, used_gib=used, free_gib=total - used)
