@@ -325,8 +325,9 @@ async def test_a_running_training_is_asked_about_first(
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: chat(app).query_one(TargetList).targets)
         await pilot.press("enter")
-        await until(pilot, lambda: "Load a model beside a running training?" in shown(app))
-        assert "tuned-run trains now" in shown(app)
+        # Neither the model's size nor what the run takes is known.
+        await until(pilot, lambda: "Load a model beside tuned-run?" in shown(app))
+        assert "Whether it fits is not known" in " ".join(shown(app).split())
         await pilot.press("n")
         assert chat(app).link.state.phase == "off"
         await pilot.press("enter")

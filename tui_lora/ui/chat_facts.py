@@ -5,13 +5,17 @@ from __future__ import annotations
 import signal
 import time
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from textual.message import Message
 
 from tui_lora.core.chat import BASE, AnswerEnded, AnswerGrew, FromChat, Predicted, Ready
 from tui_lora.core.text import clean
 from tui_lora.store.adapters import ChatTarget
+
+if TYPE_CHECKING:
+    from tui_lora.core.chat_fit import ChatFit
+    from tui_lora.core.chat_memory import Place
 
 GROWN_EVERY_S = 0.25
 
@@ -21,9 +25,11 @@ Ended = AnswerEnded | Predicted
 @dataclass(frozen=True)
 class LinkState:
     """What the worker does. `since`: monotonic seconds when `label` began; `problem`: the last
-    thing that went wrong with the base or an adapter; `voices`: adapters in memory."""
+    thing that went wrong with the base or an adapter; `voices`: adapters in memory; `fit`: what was
+    counted of it before it was loaded. While `waiting` there is no worker: `label` says for what.
+    """
 
-    phase: Literal["off", "loading", "ready", "ended"] = "off"
+    phase: Literal["off", "waiting", "loading", "ready", "ended"] = "off"
     target: ChatTarget | None = None
     label: str = ""
     since: float = 0.0
@@ -31,10 +37,20 @@ class LinkState:
     ready: Ready | None = None
     voices: frozenset[str] = frozenset()
     problem: str = ""
+    fit: ChatFit | None = None
 
     @property
     def alive(self) -> bool:
         return self.phase in ("loading", "ready")
+
+    @property
+    def held(self) -> dict[Place, float]:
+        """GiB that the base takes at least, by where it is; nothing while it is loaded, since part
+        of it is still free then, or where it went to another place than was counted."""
+        if self.fit is None or self.ready is None or not self.alive:
+            return {}
+        place: Place = "cpu" if self.ready.device == "cpu" else "card"
+        return {place: self.fit.held_gib} if place == self.fit.place else {}
 
 
 class LinkChanged(Message, bubble=False):

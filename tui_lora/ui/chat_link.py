@@ -57,6 +57,8 @@ from tui_lora.ui.chat_facts import (
 if TYPE_CHECKING:
     from textual.app import App
 
+    from tui_lora.core.chat_fit import ChatFit
+
 Pipe = PipeWorker[ToChat, FromChat]
 
 
@@ -65,6 +67,8 @@ class ChatLink:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.state = LinkState()
+        self.agreed: set[object] = set()
+        """Bases that the user wanted loaded though it was not sure that they fit."""
         self._loop = loop
         self._listeners: list[MessagePump] = []
         self._pipe: Pipe | None = None
@@ -88,13 +92,14 @@ class ChatLink:
         now = self.state.target
         return self.state.alive and now is not None and now.base == target.base
 
-    def open(self, target: ChatTarget) -> None:
-        """Have the target's base in memory, in the place of another, and its adapter beside it.
+    def open(self, target: ChatTarget, fit: ChatFit | None = None) -> None:
+        """Have the target's base in memory, in the place of another, and its adapter beside it;
+        `fit` is what was counted of it.
 
         An adapter is read again each time: a run that went on has written another.
         """
         if not self.holds(target):
-            self._restart(target)
+            self._restart(target, fit)
         if target.adapter is not None:
             voice = voice_of(target)
             self._adapters.append(voice)
@@ -139,6 +144,11 @@ class ChatLink:
     def cancel(self, id: str) -> None:
         self._send(Cancel(id=id))
 
+    def wait(self, target: ChatTarget, label: str) -> None:
+        """Say that a target is waited for; what is in memory is put away, and nothing is loaded."""
+        self.close()
+        self._put(LinkState("waiting", target, label, time.monotonic()))
+
     def close(self) -> None:
         """End the worker; what it held is free a moment later."""
         pipe, self._pipe = self._pipe, None
@@ -153,14 +163,14 @@ class ChatLink:
 
     # Starting.
 
-    def _restart(self, target: ChatTarget) -> None:
+    def _restart(self, target: ChatTarget, fit: ChatFit | None) -> None:
         before, self._pipe = self._pipe, None
         self._serial += 1
         self._unsent.clear()
         self._adapters.clear()
         self._fail_all("another model took its place.")
         label = "starting" if before is None else "putting the other model away"
-        self._put(LinkState("loading", target, label, time.monotonic()))
+        self._put(LinkState("loading", target, label, time.monotonic(), fit=fit))
         args = (target, before, self._serial)
         threading.Thread(target=self._start, args=args, name="chat-start", daemon=True).start()
 
@@ -210,8 +220,11 @@ class ChatLink:
             return
         match message:
             case AnswerGrew():
-                self._post(lambda: AnswerCame(message.id, message.text, message.tokens))
-            case AnswerEnded() | Predicted():
+                text = clean(message.text)
+                self._post(lambda: AnswerCame(message.id, text, message.tokens))
+            case AnswerEnded():
+                self._over(message.id, message.model_copy(update={"text": message.text}))
+            case Predicted():
                 self._over(message.id, message)
             case Loading():
                 self._now(label=message.label, expect_s=message.expect_s)

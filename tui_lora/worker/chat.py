@@ -72,7 +72,13 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "--trust-remote-code", metavar="FINGERPRINT", help="of the model's own code, which may run"
     )
     parser.add_argument("--devices", default="auto")
-    parser.add_argument("--quantization", default="none", choices=("none", "int8", "nf4", "fp4"))
+    parser.add_argument(
+        "--quantization",
+        type=QuantizationSpec.model_validate_json,
+        default=QuantizationSpec(),
+        metavar="JSON",
+        help="all of it as the run spec has it, so that what is talked to is what was trained",
+    )
     parser.add_argument(
         "--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16")
     )
@@ -80,6 +86,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "--classifier",
         metavar="FOLDER",
         help="load the model as a classifier with the labels of this adapter",
+    )
+    parser.add_argument(
+        "--most-tokens", type=int, help="a conversation with its answer is held to so many"
+    )
+    parser.add_argument(
+        "--most-gib", type=float, help="torch takes no more of the card, whatever it needs"
     )
     return parser.parse_args(arguments)
 
@@ -100,6 +112,7 @@ def _load(asked: argparse.Namespace, pipes: Stdio[FromChat, ToChat]) -> Room:
 
     import transformers
 
+    from tui_lora.worker.chat_bounds import hold_to
     from tui_lora.worker.classifier_room import ClassifierRoom
     from tui_lora.worker.labelling import labels_in
     from tui_lora.worker.model import load_model
@@ -109,14 +122,17 @@ def _load(asked: argparse.Namespace, pipes: Stdio[FromChat, ToChat]) -> Room:
     # It warns of a cast at each multiplication, so some hundred times a token.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     labels = labels_in(Path(asked.classifier).expanduser()) if asked.classifier else ()
+    hold_to(asked.most_gib)
     loaded = load_model(
         model,
-        QuantizationSpec(scheme=asked.quantization),
+        asked.quantization,
         devices=asked.devices,
         on_phase=lambda label, expect_s: pipes.say(Loading(label=clean(label), expect_s=expect_s)),
         labels=labels,
     )
-    return ClassifierRoom(loaded, pipes, labels=labels) if labels else Room(loaded, pipes)
+    if labels:
+        return ClassifierRoom(loaded, pipes, labels=labels, most_tokens=asked.most_tokens)
+    return Room(loaded, pipes, most_tokens=asked.most_tokens)
 
 
 def _fetch(model: ModelSpec, pipes: Stdio[FromChat, ToChat]) -> None:

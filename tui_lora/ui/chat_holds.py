@@ -1,0 +1,51 @@
+"""What this viewer's chat holds of the card, and the question before a training starts there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tui_lora.core.text import number, one_line
+from tui_lora.ui.chat_link import ChatLink, link_of
+from tui_lora.ui.screens.question import Question
+
+if TYPE_CHECKING:
+    from tui_lora.ui.page import Page
+
+
+def held_on_card(link: ChatLink) -> float | None:
+    """GiB that the chat was counted to take of a card; None where it takes none of one."""
+    state = link.state
+    if not state.alive or state.fit is None or state.fit.forecast is None:
+        return None
+    # While it loads, it goes where it was counted.
+    here = state.ready.device != "cpu" if state.ready is not None else True
+    if not here or state.fit.place != "card":
+        return None
+    return state.fit.forecast.takes_gib
+
+
+def before_a_run(page: Page, go: Callable[[], object]) -> None:
+    """Do `go`, which starts a training; where the chat holds a part of the card, ask first whether
+    it is put away, which it is at once."""
+    link = link_of(page.app)
+    held = held_on_card(link)
+    if held is None or link.state.target is None:
+        go()
+        return
+
+    def answered(yes: bool | None) -> None:
+        if yes:
+            link.close()
+            go()
+
+    name = one_line(link.state.target.name, max_chars=40)
+    reading = page.bench.sensors
+    card = reading.card_of(link.state.target.devices) if reading is not None else None
+    free = f", and {number(card.free_gib)} are free" if card is not None else ""
+    detail = (
+        f"The chat with {name} takes about {number(held)} GiB of the card{free}. "
+        "It ends with this viewer anyway; a training goes on."
+    )
+    question = Question("Close the chat, and start?", detail, "close it and start", "start nothing")
+    page.app.push_screen(question, answered)
