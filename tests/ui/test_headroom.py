@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,22 @@ import pytest
 from textual.pilot import Pilot
 
 from tests.models import write_model
+from tests.recorded import FORECAST
 from tests.ui.conftest import notice, page, picture
 from tests.ui.conftest import until as until_within
 from tests.ui.fake_inspect import GATE, start_fake_inspect
+from tests.ui.test_data_drawing import measured
 from tui_lora.core.cards import Card
 from tui_lora.core.sensors import CardReading, MachineReading, SensorReading
+from tui_lora.core.spec import parse_spec
 from tui_lora.store import launch
 from tui_lora.store.preferences import Preferences, read_preferences, write_preferences
 from tui_lora.ui.app import TuiLora
 from tui_lora.ui.forms.ask_line import AskLine
-from tui_lora.ui.headroom_text import memory_bar, verdict_of
+from tui_lora.ui.headroom_text import foot_rows, memory_bar, panel_rows, verdict_of
 from tui_lora.ui.memory_looks import card_seen
 from tui_lora.ui.messages import CardAskedAbout, SensorsRead, SettingsChanged
+from tui_lora.ui.row_lengths import LengthsKnown, lengths_of, row_lengths
 from tui_lora.ui.screens.advice import AdviceList
 from tui_lora.ui.state import CardSeen, Draft, MemorySeen
 from tui_lora.ui.widgets.headroom import HeadroomFoot, HeadroomPanel
@@ -315,6 +320,51 @@ async def test_advice_is_put_into_the_draft_and_taken_back(root: Path, started: 
         await until(pilot, lambda: "✗ does not fit" in shown(app))
         assert app.draft.data["quantization"] == {"scheme": "none"}
         assert "training" not in app.draft.data
+
+
+@pytest.mark.parametrize(
+    ("change", "known"),
+    [
+        ({}, True),
+        ({"training.max_length": 256}, True),
+        ({"dataset.path": "/data/others.jsonl"}, False),
+        ({"model.chat_template": "plain"}, False),
+    ],
+)
+async def test_advice_knows_the_rows_that_were_measured_of_this_draft(
+    root: Path, started: object, change: dict[str, Any], known: bool
+) -> None:
+    app = settings(root, quantization={"scheme": "none"})
+    async with app.run_test(size=(120, 40)) as pilot:
+        spec, _ = app.draft.check()
+        assert spec is not None
+        app.inspector.lengths = LengthsKnown(lengths_of(spec), measured())
+        app.post_message(SensorsRead(cards(16.0)))
+        app.post_message(SettingsChanged(change))
+        await simulated(pilot)
+        await pilot.press("a")
+        await until(pilot, lambda: isinstance(app.screen, AdviceList))
+        table = app.screen.query_one(Table)
+        await until(pilot, lambda: any(row.key.startswith("largest") for row in table.rows))
+        titles = [row.cells[1].plain for row in table.rows]
+        assert ("max length 512 (cuts 10 of 100 measured rows)" in titles) is known
+
+
+def test_lengths_of_passages_or_half_measured_ones_tell_nothing_of_rows() -> None:
+    spec = parse_spec({"model": "m", "dataset": "d.jsonl"})
+    for changes in ({"passages": True}, {"done": False}):
+        assert row_lengths(LengthsKnown(lengths_of(spec), measured(**changes)), spec) is None
+
+
+def test_what_is_measured_and_stored_stands_beside_the_simulated() -> None:
+    spec = parse_spec({"model": "m", "dataset": "d.jsonl"})
+    seen = MemorySeen(CardSeen("T4", 15.0), spec, FORECAST, measured_gib=13.9, stored="nf4")
+    rows = [row.plain.rstrip() for row in panel_rows(seen, 44)]
+    assert any("13.90" in row and "by the fit check" in row for row in rows)
+    assert any("weights" in row and row.endswith("NF4 in its files") for row in rows)
+    assert "measured 13.9 GiB" in foot_rows(seen, 78)[0].plain
+    plain = replace(seen, measured_gib=None, stored="")
+    assert any("not quantized" in row.plain for row in panel_rows(plain, 44))
 
 
 async def test_esc_leaves_advice_and_changes_nothing(

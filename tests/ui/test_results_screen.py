@@ -8,12 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.recorded import done_session, finish, make_session, opening, steps, write
+from tests.recorded import (
+    done_session,
+    ending,
+    finish,
+    make_session,
+    on_a_card,
+    opening,
+    steps,
+    write,
+)
 from tests.ui import fake_chat
 from tests.ui.conftest import keys, notice, page, picture, run_of, show, until
+from tui_lora.core.events import MemoryMeasured, SpecChanged
 from tui_lora.core.spec import parse_spec
 from tui_lora.core.status import Status
-from tui_lora.store import answer_sheets, checkpoints, sessions
+from tui_lora.store import answer_sheets, checkpoints, memory_table, sessions
 from tui_lora.store.paths import SessionPaths
 from tui_lora.ui import chat_link
 from tui_lora.ui.app import TuiLora
@@ -106,6 +116,46 @@ async def test_before_and_after(root: Path, done: SessionPaths, size: tuple[int,
         assert "train loss" in said(app, "facts")
         assert "took 1 min 41 s" in said(app, "head")
         assert all(len(row) <= size[0] for row in picture(app))
+
+
+async def test_memory_predicted_and_measured(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUI_LORA_DATA", str(tmp_path / "data"))
+    paths = make_session(root)
+    changed = SpecChanged(changes={"training.micro_batch": 1, "training.accumulation": 16})
+    measured = MemoryMeasured(
+        card="Tesla T4",
+        total_gib=15.0,
+        peak_allocated_gib=12.7,
+        peak_reserved_gib=14.5,
+        context_gib=0.28,
+        context_source="NVML",
+    )
+    begun = on_a_card(opening(400))
+    write(paths, begun, steps(1, 400, 400, card=True), iter([changed, measured]), ending(400))
+    finish(paths, 400)
+    memory_table.learn_from(paths)
+    app = TuiLora(root, session=paths, start="results", live=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await show(pilot, run_of(paths))
+        assert "changed since the start: micro-batch 2 → 1, accumulation" in said(app, "head")
+        rows = [row.split() for row in said(app, "memory").splitlines()]
+        assert rows[1][:5] == ["allocated", "12.60", "12.70", "✓", "-0.8%"]
+        assert rows[2][:5] == ["reserved", "13.48", "14.50", "▼", "-7.0%"]
+        assert rows[3] == ["context", "0.30", "0.28", "▲", "+7.1%", "0.30", "assumed", "|", "NVML"]
+        assert rows[4][:5] == ["process", "13.78", "14.78", "▼", "-6.8%"]
+        last = "in the last run on this card predictions were within 6.8%"
+        await until(pilot, lambda: last in said(app, "memory"))
+
+
+async def test_on_the_processor_memory_is_measured_alone(root: Path, done: SessionPaths) -> None:
+    app = TuiLora(root, session=done, start="results", live=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await show(pilot, run_of(done))
+        rows = said(app, "memory").splitlines()
+        assert rows[1].split()[:4] == ["process", "—", "1.31", "—"]
+        assert "on the processor there is no prediction" in rows[2]
 
 
 async def test_what_is_unknown_is_a_dash(root: Path) -> None:

@@ -11,7 +11,6 @@ from tui_lora.core.spec import RunSpec
 from tui_lora.core.text import UNKNOWN, number, shorten_middle
 from tui_lora.ui.ink import (
     ACCENT,
-    BRIGHT,
     DIM,
     FAINT,
     GOOD,
@@ -26,26 +25,13 @@ from tui_lora.ui.ink import (
     left,
     right,
 )
+from tui_lora.ui.memory_bar import LOOKS, filled_bar
 from tui_lora.ui.state import CardSeen, MemorySeen
 
 PANEL_ROWS = 30
 """As many as the tallest terminal is given; the last ones are what one can do without."""
 
 _NAME, _FIGURE = 11, 6
-_TRAINED = "$chart-eval"
-_LOOKS: dict[str, tuple[str, str]] = {
-    "weights": ("█", ACCENT),
-    "adapter": ("▓", _TRAINED),
-    "gradients": ("▓", _TRAINED),
-    "optimizer": ("▓", _TRAINED),
-    "activations": ("▒", BRIGHT),
-    "workspace": ("░", BRIGHT),
-    "loss": ("░", BRIGHT),
-    "context": ("╱", DIM),
-    "others": ("╲", DIM),
-}
-"""Each shade is a shape of its own, so that no colour is needed to tell them apart."""
-
 _SHORT = (
     ("weights", ("weights",)),
     ("adapter", ("adapter", "gradients", "optimizer")),
@@ -91,19 +77,8 @@ def memory_bar(seen: MemorySeen, width: int) -> Content:
     card, found = seen.card, seen.forecast
     if found is None or card is None or not card.total_gib:
         return ink("─" * width, FAINT)
-    pieces: list[tuple[str, str]] = []
-    filled, cells = 0.0, 0
-    for name, size in _sizes(found, card.others_gib):
-        mark, style = _LOOKS[name]
-        filled += size
-        many = min(width, round(width * filled / card.total_gib)) - cells
-        if many > 0:
-            pieces.append((mark * many, style))
-            cells += many
-    bar = join(*pieces, ("─" * (width - cells), FAINT))
-    if filled > card.total_gib:
-        return join(bar[: width - 1], ("▶", WRONG))
-    return bar
+    sizes = [(LOOKS[name], size) for name, size in _sizes(found, card.others_gib)]
+    return filled_bar(sizes, card.total_gib, width)
 
 
 def panel_rows(seen: MemorySeen, width: int) -> list[Content]:
@@ -129,14 +104,14 @@ def foot_rows(seen: MemorySeen, width: int) -> list[Content]:
     first = join(memory_bar(seen, room), "  ", answer) if room >= 10 else answer
     figures = [
         join(
-            (_LOOKS[name][0], _LOOKS[name][1]),
+            (LOOKS[name][0], LOOKS[name][1]),
             dim(f" {name} "),
             ink(UNKNOWN if found is None else _short(sum(_size(found, n) for n in names))),
         )
         for name, names in _SHORT
     ]
     if card is not None and card.others_gib >= 0.05 and left_gib is not None:
-        mark, style = _LOOKS["others"]
+        mark, style = LOOKS["others"]
         figures.append(join((mark, style), dim(" others "), ink(f"{card.others_gib:.1f}")))
     if found is None and seen.why:
         figures = [dim(seen.why)]
@@ -215,7 +190,10 @@ def _short_answer(seen: MemorySeen) -> Content:
         words = join(dim("  too much by "), ink(f"{-left_gib:.1f}"))
     else:
         words = join(dim("  headroom "), ink(f"{left_gib:.1f}"))
-    return join(verdict_word(says), words, dim(f" of {card.total_gib:.1f} GiB, {_method(seen)}"))
+    end = f" of {card.total_gib:.1f} GiB, {_method(seen)}"
+    if seen.measured_gib is not None:
+        end = f" of {card.total_gib:.1f}, measured {seen.measured_gib:.1f} GiB"
+    return join(verdict_word(says), words, dim(end))
 
 
 def _unknown(seen: MemorySeen) -> Content:
@@ -228,7 +206,7 @@ def _unknown(seen: MemorySeen) -> Content:
 
 def _method(seen: MemorySeen) -> str:
     if seen.forecast is not None and seen.forecast.method == "simulated":
-        return "simulated"
+        return "interpolated …" if seen.busy else "simulated"
     return "by formula …" if seen.busy else "by formula"
 
 
@@ -243,23 +221,28 @@ def _next_step(seen: MemorySeen) -> Content:
 
 def _part_row(name: str, seen: MemorySeen, width: int) -> Content:
     found, spec = seen.forecast, seen.spec
-    note = _about(name, spec, found) if spec is not None and found is not None else ""
+    note = _about(name, spec, found, seen.stored) if spec is not None and found is not None else ""
+    if name == "context" and note and seen.card is not None and seen.card.context_source:
+        # All of it is about this card, and there is little room.
+        note = seen.card.context_source.replace("on this card", "here")
     return _row(name, None if found is None else _size(found, name), dim(note), width)
 
 
 def _row(name: str, size_gib: float | None, note: Content, width: int) -> Content:
-    mark = _LOOKS.get(name, (" ", DIM))
+    mark = LOOKS.get(name, (" ", DIM))
     figure = ink(UNKNOWN, DIM) if size_gib is None else ink(f"{size_gib:.2f}")
     start = join(mark, " ", left(dim(name), _NAME), right(figure, _FIGURE), "  ")
     return left(join(start, note), width)
 
 
-def _about(part: str, spec: RunSpec, found: Forecast) -> str:
+def _about(part: str, spec: RunSpec, found: Forecast, stored: str) -> str:
     """A word on a part, from the settings that make it what it is."""
     training = spec.training
     match part:
         case "weights":
             scheme = spec.quantization.scheme
+            if stored and stored != scheme:
+                return f"{_SCHEMES.get(stored, stored)} in its files"
             if scheme == "none":
                 return "not quantized"
             double = scheme in ("nf4", "fp4") and spec.quantization.double_quant
@@ -307,8 +290,12 @@ def _sum_rows(seen: MemorySeen, width: int) -> list[Content]:
     method = "" if found is None else _method(seen)
     if method and found is not None and found.phase:
         method = f"{method}, {found.phase}" if method == "simulated" else method
+    measured = []
+    if seen.measured_gib is not None:
+        measured = [_row("measured", seen.measured_gib, dim("by the fit check"), width)]
     return [
         _row("peak", peak, dim(method), width),
+        *measured,
         _row("others", held, dim(here), width),
         _row(left_over, size, dim(of if size is not None else ""), width),
     ]

@@ -11,12 +11,14 @@ from pathlib import Path
 from textual.content import Content
 
 from tui_lora.core.class_report import ClassReport
+from tui_lora.core.measured_runs import MeasuredRun
 from tui_lora.core.status import Status
 from tui_lora.core.text import UNKNOWN, count, duration, number, one_line, shorten_middle, size
 from tui_lora.core.view import perplexity
 from tui_lora.store import class_reports
 from tui_lora.store.answer_sheets import AnswerSheet, newest
 from tui_lora.store.checkpoints import Checkpoint, checkpoints, damage, unfinished
+from tui_lora.store.memory_table import measured_runs
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.sessions import adapter_bytes
 from tui_lora.ui.ink import (
@@ -48,7 +50,7 @@ BAR = 24
 @dataclass(frozen=True)
 class OnDisk:
     """What a session's folder holds besides its events. `damage`: None while it is checked, ""
-    for a whole checkpoint."""
+    for a whole checkpoint. `runs`: what runs on this machine's cards took, this one or others."""
 
     adapter: Path
     adapter_bytes: int | None
@@ -56,6 +58,7 @@ class OnDisk:
     unfinished: tuple[str, ...]
     sheet: AnswerSheet | None
     report: ClassReport | None = None
+    runs: tuple[MeasuredRun, ...] = ()
 
 
 def read_disk(paths: SessionPaths, known: OnDisk | None) -> Iterator[OnDisk]:
@@ -71,6 +74,7 @@ def read_disk(paths: SessionPaths, known: OnDisk | None) -> Iterator[OnDisk]:
         tuple(unfinished(paths.checkpoints)),
         newest(paths),
         class_reports.newest(paths),
+        tuple(measured_runs()),
     )
     yield found
     checked = tuple(
@@ -85,10 +89,11 @@ def not_yet(run: RunNow) -> tuple[str, list[tuple[str, str]]] | None:
     view, status, name = run.view, run.status, one_line(run.paths.name)
     so_far = f"step {view.step:,} of {view.total_steps:,}" if view.total_steps else "it loads"
     if status.alive:
-        about = (
-            f"{name} is still training: {so_far}. Before and after stand here when it has ended."
-        )
+        does = "is held" if status is Status.HOLDING else "is still training"
+        about = f"{name} {does}: {so_far}. Before and after stand here when it has ended."
         return about, [("5", "watch it, or stop it")]
+    if status is Status.QUEUED and view.last_step is None:
+        return f"{name} waits in the queue for its turn.", [("5", "see it there")]
     if status is Status.DRAFT:
         return f"{name} has not been trained yet.", [("5", "start it there, with r")]
     if view.last_step is None and view.last_eval is None:
@@ -184,7 +189,7 @@ def _change(base: float | None, tuned: float | None) -> Content:
 
 
 def fact_rows(run: RunNow, disk: OnDisk | None) -> list[Content]:
-    """What training itself left: losses, tokens, memory, the adapter."""
+    """What training itself left: losses, tokens, the adapter."""
     view = run.view
     last = view.last_step
     best = f"best {number(view.loss.best)}" if view.loss.best is not None else ""
@@ -193,18 +198,12 @@ def fact_rows(run: RunNow, disk: OnDisk | None) -> list[Content]:
     share = 100 * plan.trainable_parameters / max(1, plan.total_parameters) if plan else 0.0
     of = f"of {count(plan.total_parameters)}, {share:.2g}%" if plan else ""
     passes = f"to train on; {last.epoch:.2f} epochs" if last is not None else "to train on"
-    memory, source = view.peak_reserved_gib, "reserved on the card"
-    if memory is None:
-        memory, source = view.peak_process_gib, "the worker's own"
-    known = memory is not None
-    peak = join(ink(number(memory)), dim(" GiB" if known else ""))
     rows = [
         dim("training"),
         _fact("train loss", ink(number(view.loss.latest), STRONG), f"{best}{at}"),
         _fact("rows", ink(f"{plan.train_rows:,}" if plan else UNKNOWN), passes),
         _fact("tokens", ink(count(last.tokens_seen if last else None)), "went through the model"),
         _fact("trainable", ink(count(plan.trainable_parameters if plan else None)), of),
-        _fact("peak memory", peak, source if known else ""),
     ]
     taken = disk.adapter_bytes if disk is not None else None
     where = shorten_middle(one_line(str(disk.adapter)), 32) if disk and taken is not None else ""

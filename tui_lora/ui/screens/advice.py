@@ -14,9 +14,10 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
 
-from tui_lora.core.advice import Advice
+from tui_lora.core.advice import Advice, RowLengths
 from tui_lora.core.inspect import AdviseMemory, InspectFailed, MemoryAdvised
 from tui_lora.core.memory import Verdict
+from tui_lora.core.out_of_memory import cuts_words
 from tui_lora.core.text import UNKNOWN, one_line
 from tui_lora.ui.forms.entry import setting_at
 from tui_lora.ui.headroom_text import card_words, verdict_word
@@ -25,6 +26,7 @@ from tui_lora.ui.inspector import Answered, Inspector, InspectorChanged
 from tui_lora.ui.memory_looks import asked_with
 from tui_lora.ui.messages import Said, SettingsChanged
 from tui_lora.ui.page import Page
+from tui_lora.ui.row_lengths import row_lengths
 from tui_lora.ui.state import MemorySeen
 from tui_lora.ui.widgets.line import Line, Lines
 from tui_lora.ui.widgets.table import Column, Row, Table
@@ -56,7 +58,9 @@ def open_advice(page: Page) -> None:
     elif seen.card is None or seen.card.total_gib is None:
         page.say("no card's size is known here: C asks about any card.", "warning")
     else:
-        advice = AdviceList(seen, page.bench.root, page.bench.inspector)
+        inspector = page.bench.inspector
+        lengths = row_lengths(inspector.lengths, seen.spec)
+        advice = AdviceList(seen, page.bench.root, inspector, lengths)
         page.app.push_screen(advice, partial(_apply, page))
 
 
@@ -70,7 +74,7 @@ def _apply(page: Page, chosen: tuple[str, Mapping[str, Any]] | None) -> None:
 class AdviceList(ModalScreen[tuple[str, Mapping[str, Any]]]):
     """Dismissed with a change's title and its values by setting, or with None.
 
-    `seen` has a spec, and a card whose size is known.
+    `seen` has a spec, and a card whose size is known; `lengths` are those of its rows.
     """
 
     BINDINGS: ClassVar = [
@@ -83,13 +87,20 @@ class AdviceList(ModalScreen[tuple[str, Mapping[str, Any]]]):
     AdviceList #picker-keys { margin: 1 0 0 1; }
     """
 
-    def __init__(self, seen: MemorySeen, root: Path, inspector: Inspector) -> None:
+    def __init__(
+        self,
+        seen: MemorySeen,
+        root: Path,
+        inspector: Inspector,
+        lengths: RowLengths | None = None,
+    ) -> None:
         super().__init__()
         assert seen.card is not None
         self._card = seen.card
         self._question = {
             **asked_with(seen, root),
             "others_gib": seen.card.others_gib,
+            "lengths": lengths,
         }
         self._inspector = inspector
         self._advice: Advice | None = None
@@ -189,7 +200,8 @@ class AdviceList(ModalScreen[tuple[str, Mapping[str, Any]]]):
             self._changes[key] = change.title, change.changes
             self._details[key] = change.cost
             cells = self._figures(change.peak_process_gib, change.verdict)
-            title = one_line(change.title)
+            cuts = cuts_words(change.changes, change.cut_rows, change.measured_rows)
+            title = one_line(f"{change.title} ({cuts})" if cuts else change.title)
             rows.append(Row(key, (dim("change"), ink(title, BRIGHT), *cells)))
         for largest in found.largest:
             key = f"largest-{largest.setting}"

@@ -45,6 +45,13 @@ class ResultsScreen(TalkingPage):
     BINDINGS = [
         Binding("escape", "stop", "stop", id="results.stop", tooltip="stop answering"),
         Binding("a", "ask", "answers", id="results.ask", tooltip="base and tuned answer the same"),
+        Binding(
+            "k",
+            "checkpoints",
+            "checkpoints",
+            id="results.checkpoints",
+            tooltip="pin, delete or talk to a checkpoint, or branch from it",
+        ),
     ]
 
     def __init__(self) -> None:
@@ -62,6 +69,7 @@ class ResultsScreen(TalkingPage):
                 yield Lines(id="change")
                 yield Lines(id="facts")
             yield Lines(id="confusion")
+            yield Lines(id="memory")
             yield Line(id="asked")
             yield Vertical(id="answers")
             yield Lines(id="checkpoints")
@@ -80,6 +88,8 @@ class ResultsScreen(TalkingPage):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "stop":
             return self._asking is not None
+        if action == "checkpoints":
+            return self._disk is not None and bool(self._disk.checkpoints)
         if action == "ask":
             has = self._disk is not None and self._disk.adapter_bytes is not None
             return has and self._asks and self._asking is None and not self.has_class("-empty")
@@ -127,14 +137,20 @@ class ResultsScreen(TalkingPage):
         if run is None or self.has_class("-empty"):
             return
         from tui_lora.ui import results_text
+        from tui_lora.ui.measured_text import memory_rows
+        from tui_lora.ui.run_text import changes_row
 
         width = max(40, self.size.width - 4)
-        self.query_one("#head", Lines).say(results_text.head_row(run, width))
+        changes = changes_row(run)
+        head = [results_text.head_row(run, width), *([changes] if changes.plain else [])]
+        self.query_one("#head", Lines).say(*head)
         self.query_one("#change", Lines).say(*results_text.change_rows(run))
         self.query_one("#facts", Lines).say(*results_text.fact_rows(run, self._disk))
         self.query_one("#choices", Lines).say(*results_text.choice_rows(run, width))
         if self._disk is not None:
             self.query_one("#checkpoints", Lines).say(*results_text.checkpoint_rows(self._disk))
+        runs = self._disk.runs if self._disk is not None else ()
+        self.query_one("#memory", Lines).say(*memory_rows(run, runs))
         self._show_confusion(width)
         self.query_one("#asked").display = self._asks
         self.show_link()
@@ -161,7 +177,9 @@ class ResultsScreen(TalkingPage):
         row = dim("answers side by side")
         state = self.link.state
         sheet = self._disk.sheet if self._disk is not None else None
-        if self._asking is not None:
+        if state.phase == "waiting":
+            row = link_row(state, self.size.width - 4, time.monotonic())
+        elif self._asking is not None:
             if state.label or not state.alive:
                 row = link_row(state, self.size.width - 4, time.monotonic())
             else:
@@ -191,6 +209,11 @@ class ResultsScreen(TalkingPage):
             self._mount(SideBySide.of(fact.disk.sheet))
         self._draw()
         self.refresh_bindings()
+
+    def action_checkpoints(self) -> None:
+        from tui_lora.ui.branching import show_checkpoints
+
+        show_checkpoints(self)
 
     # Asking.
 
