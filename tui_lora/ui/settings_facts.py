@@ -16,6 +16,8 @@ from tui_lora.store import presets, runs, sessions, spec_file
 from tui_lora.store.atomic import write_whole
 from tui_lora.store.paths import SessionPaths, expanded, is_there
 from tui_lora.store.preflight import anchored
+from tui_lora.store.queue import put_in
+from tui_lora.store.queue_file import read_queue
 from tui_lora.ui.forms.ask_line import Refused
 from tui_lora.ui.forms.checked import check_all, is_taken
 from tui_lora.ui.forms.survey import Survey, survey_of, wanted_name
@@ -52,11 +54,15 @@ class StartProgressed(Newest):
 
 
 class StartEnded(Message):
-    """A start is over: `paths` is the session that runs, None when there is none."""
+    """A start is over: `paths` is the session that runs, None when there is none; or that waits
+    in the queue, and `waits` says behind what."""
 
-    def __init__(self, paths: SessionPaths | None, *, cancelled: bool = False) -> None:
+    def __init__(
+        self, paths: SessionPaths | None, *, cancelled: bool = False, waits: str = ""
+    ) -> None:
         self.paths = paths
         self.cancelled = cancelled
+        self.waits = waits
         super().__init__()
 
 
@@ -95,8 +101,11 @@ def surveyed(draft: Draft, root: Path) -> Surveyed:
     return Surveyed(replace(survey, taken=draft.name if is_taken(root, draft.name) else ""))
 
 
-def start(draft: Draft, root: Path, cancel: threading.Event, post: Post) -> None:
-    """Check everything, then make the session and start its worker."""
+def start(
+    draft: Draft, root: Path, cancel: threading.Event, post: Post, *, queued: bool = False
+) -> None:
+    """Check everything, then make the session and start its worker; where it is `queued`, when its
+    card is free."""
     ended: StartEnded = StartEnded(None)
 
     def progressed(label: str, share: float | None) -> None:
@@ -111,8 +120,14 @@ def start(draft: Draft, root: Path, cancel: threading.Event, post: Post) -> None
             post(ProblemsFound(problems))
             return
         name = draft.name or sessions.free_name(root, wanted_name(draft))
-        progressed("starting the worker", None)
-        ended = StartEnded(runs.begin(root, name, spec, on_progress=progressed))
+        if queued:
+            paths = runs.prepare(root, name, spec, on_progress=progressed)
+            said = put_in(root, paths)
+            waits = read_queue(root).entry(paths.name) is not None
+            ended = StartEnded(paths, waits=said if waits else "")
+        else:
+            progressed("starting the worker", None)
+            ended = StartEnded(runs.begin(root, name, spec, on_progress=progressed))
     except StartCancelled:
         ended = StartEnded(None, cancelled=True)
     except SpecError as error:
