@@ -1,0 +1,145 @@
+"""The queue as the screens see it: what is asked of it in threads, and its words."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual.message import Message
+
+from tui_lora.core.errors import UserError
+from tui_lora.core.text import one_line
+from tui_lora.store.paths import SessionPaths
+from tui_lora.ui.messages import Said
+
+if TYPE_CHECKING:
+    from tui_lora.store.sessions import Summary
+    from tui_lora.ui.page import Page
+    from tui_lora.ui.state import Draft
+
+_ONE_BY_ONE = threading.Lock()
+"""A key that is pressed twice moves a session by two."""
+
+
+class CardLooked(Message):
+    """What runs on the card that the draft wants; empty: nothing does."""
+
+    def __init__(self, runs: str) -> None:
+        self.runs = runs
+        super().__init__()
+
+
+def card_looked(draft: Draft, root: Path) -> CardLooked:
+    """Look what runs on the card that a draft wants."""
+    import os
+
+    from tui_lora.core import fields
+    from tui_lora.core.queue import card_of
+    from tui_lora.store.queue_now import busy_with
+
+    try:
+        devices = str(fields.get(draft.data, "hardware.devices"))
+    except UserError:
+        return CardLooked("")
+    card = card_of(devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return CardLooked(busy_with(root, card) or "")
+
+
+def put_in(page: Page, paths: SessionPaths) -> None:
+    """Let a session wait for its turn."""
+
+    def ask() -> str:
+        from tui_lora.store import queue
+
+        return queue.put_in(page.bench.root, paths)
+
+    _ask(page, ask)
+
+
+def take_out(page: Page, name: str) -> None:
+    """Let a session wait no more."""
+
+    def ask() -> str:
+        from tui_lora.store import queue
+
+        queue.take_out(page.bench.root, name)
+        return f"{name} waits no more."
+
+    _ask(page, ask)
+
+
+def move(page: Page, name: str, by: int) -> None:
+    """Move a session that waits `by` places towards the end of its line."""
+
+    def ask() -> str:
+        from tui_lora.core.queue import place_words
+        from tui_lora.store import queue
+
+        place = queue.move(page.bench.root, name, by)
+        return f"{name} is {'next' if place == 1 else place_words(place)}."
+
+    _ask(page, ask)
+
+
+def start(page: Page) -> None:
+    """Start whoever is next on each card on which nothing runs."""
+
+    def ask() -> str:
+        from tui_lora.store import queue
+        from tui_lora.store.queue_file import read_queue
+
+        before = read_queue(page.bench.root)
+        started = queue.start_all(page.bench.root)
+        refused = read_queue(page.bench.root).refused
+        said = [f"{name} has started." for name in started]
+        said += [
+            f"{name} could not start: {why}"
+            for name, why in refused.items()
+            if before.entry(name) is not None
+        ]
+        return " ".join(said) or "something runs on each of their cards; they start after it."
+
+    _ask(page, ask)
+
+
+def in_order(found: tuple[Summary, ...]) -> tuple[Summary, ...]:
+    """As they came, but those that wait stand right under those that run, in their order."""
+    waiting = sorted(
+        (summary for summary in found if summary.turn is not None),
+        key=lambda summary: (summary.turn.card, summary.turn.place) if summary.turn else ("", 0),
+    )
+    if not waiting:
+        return found
+    others = [summary for summary in found if summary.turn is None]
+    at = max((i + 1 for i, summary in enumerate(others) if summary.status.alive), default=0)
+    return (*others[:at], *waiting, *others[at:])
+
+
+def stall_words(found: tuple[Summary, ...]) -> str:
+    """That somebody waits though nothing runs, and which key ends it; empty where all is well."""
+    stalled = [s.name for s in found if s.turn is not None and s.turn.stalled and s.turn.place == 1]
+    if not stalled:
+        return ""
+    who = f"{stalled[0]} waits" if len(stalled) == 1 else f"{' and '.join(stalled)} wait"
+    return f"{who}, and nothing runs: g starts {'it' if len(stalled) == 1 else 'them'}"
+
+
+def _ask(page: Page, ask: Callable[[], str]) -> None:
+    page.run_worker(partial(_asked, page, ask), thread=True, exit_on_error=False, group="queue")
+
+
+def _asked(page: Page, ask: Callable[[], str]) -> None:
+    with _ONE_BY_ONE:
+        said = ask()
+    page.post_message(Said(one_line(said, max_chars=300), "good"))
+    page.app.call_from_thread(_look_again, page)
+
+
+def _look_again(page: Page) -> None:
+    """Asked anew, the feed lists the sessions at once."""
+    if page.bench.listing:
+        page.bench.listing = False
+        page.bench.listing = True

@@ -1,0 +1,38 @@
+"""Starts the next session of a queue when the worker before it is gone."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+from tui_lora.core.errors import UserError
+from tui_lora.core.queue import card_words
+from tui_lora.store import queue
+
+_LOOK_EVERY_S = 0.05
+
+
+def main(arguments: list[str]) -> int:
+    """Wait for the end of the process that started this one, then start whoever's turn it is."""
+    parser = argparse.ArgumentParser(prog="tui_lora.worker next")
+    parser.add_argument("root", type=Path, help="the sessions root")
+    parser.add_argument("--card", required=True, help="whose line it is: cpu, an index or a UUID")
+    parser.add_argument("--after", type=int, required=True, help="the process that has to be gone")
+    asked = parser.parse_args(arguments)
+    # A child is given to another parent after its own has closed all files: locks and cards too.
+    while os.getppid() == asked.after:
+        time.sleep(_LOOK_EVERY_S)
+    try:
+        started = queue.start_next(asked.root, asked.card)
+    except UserError as error:
+        _say(f"the queue does not go on by itself: {error}")
+        return 1
+    if started is not None:
+        _say(f"the queue goes on: {started} has started on {card_words(asked.card)}")
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201
