@@ -1,8 +1,16 @@
-"""Checkpoints: which are kept."""
+"""Checkpoints: which are kept, which may go, and which are pinned."""
+
+from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from tui_lora.core.errors import UserError
 from tui_lora.store.checkpoints import checkpoints, folder_name, newest_whole, prune, seal
+from tui_lora.store.paths import SessionPaths
+from tui_lora.store.pins import pin, pinned
+from tui_lora.store.removal import remove_checkpoint
 
 
 def save(folder: Path, step: int) -> Path:
@@ -34,3 +42,52 @@ def test_a_damaged_one_never_pushes_out_a_whole_one(tmp_path: Path) -> None:
     save(tmp_path, 5)
     assert prune(tmp_path, keep=1, newest=5) == [4, 8]
     assert kept(tmp_path) == [5]
+
+
+def test_those_that_are_spared_stay_beside_the_last_ones(tmp_path: Path) -> None:
+    for step in (2, 4, 6, 8):
+        save(tmp_path, step)
+    assert prune(tmp_path, keep=1, newest=8, spared={2, 7}) == [4, 6]
+    assert kept(tmp_path) == [2, 8]
+
+
+def test_one_that_is_replaced_or_half_deleted_leaves_nothing(tmp_path: Path) -> None:
+    save(tmp_path, 2)
+    (save(tmp_path, 2) / "stray").touch()
+    (tmp_path / ".gone.step-000001").mkdir()
+    save(tmp_path, 4)
+    prune(tmp_path, keep=1, newest=4)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000004"]
+
+
+def test_only_those_before_a_step_are_looked_at(tmp_path: Path) -> None:
+    for step in (2, 4):
+        save(tmp_path, step)
+    found, passed = newest_whole(tmp_path, before=4)
+    assert found is not None
+    assert (found.step, passed) == (2, [])
+    assert newest_whole(tmp_path, before=2) == (None, [])
+
+
+def test_pins_are_notes_that_nobody_has_to_trust(tmp_path: Path) -> None:
+    paths = SessionPaths(tmp_path)
+    assert pinned(paths) == frozenset()
+    pin(paths, 4)
+    with paths.notes.open("ab") as file:
+        file.write(b'[1]\n{"type":"pin","step":"x"}\n{"type":"pin","step":true}\n\xff{\n{"type":')
+    pin(paths, 6)
+    pin(paths, 4, wanted=False)
+    pin(paths, 9)
+    assert pinned(paths) == {6, 9}
+
+
+def test_the_last_whole_one_of_a_run_that_can_be_resumed_stays(tmp_path: Path) -> None:
+    paths = SessionPaths(tmp_path)
+    save(paths.checkpoints, 2)
+    (save(paths.checkpoints, 4) / "weights").write_text("")
+    with pytest.raises(UserError, match="last whole one"):
+        remove_checkpoint(paths, 2)
+    remove_checkpoint(paths, 4)
+    save(paths.checkpoints, 6)
+    remove_checkpoint(paths, 2)
+    assert kept(paths.checkpoints) == [6]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,19 @@ from typing import Any
 from tui_lora.store.atomic import sync_folder, write_whole
 
 MANIFEST = "manifest.json"
+NEEDED = (
+    "adapter_model.safetensors",
+    "adapter_config.json",
+    "optimizer.pt",
+    "scheduler.pt",
+    "rng_state.pth",
+    "trainer_state.json",
+)
+"""Without any of these a run would not go on as it was: the libraries begin anew in silence."""
+KNOWN = (*NEEDED, "scaler.pt")
+"""All that a run reads of a checkpoint; what else lies in one is never opened."""
 _STEP = re.compile(r"step-(\d{6,})")
+_GONE = ".gone."
 
 
 @dataclass(frozen=True)
@@ -44,10 +57,13 @@ def unfinished(folder: Path) -> list[str]:
     return sorted(path.name for path in _steps(folder) if path not in sealed)
 
 
-def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint whose every byte is as it was written, and what was passed over."""
+def newest_whole(folder: Path, before: int | None = None) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint whose every byte is as it was written, of those `before` a step where
+    one is given, and what was passed over."""
     passed = [f"{name}: it was never finished" for name in unfinished(folder)]
     for checkpoint in reversed(checkpoints(folder)):
+        if before is not None and checkpoint.step >= before:
+            continue
         problem = damage(checkpoint.folder)
         if problem is None:
             return checkpoint, passed
@@ -55,8 +71,16 @@ def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, passed
 
 
-def seal(beside: Path, final: Path, *, step: int, tokens_seen: int) -> int:
-    """Make the folder `beside` a checkpoint at `final`; returns its size in bytes.
+def seal(
+    beside: Path,
+    final: Path,
+    *,
+    step: int,
+    tokens_seen: int,
+    versions: Mapping[str, str] | None = None,
+) -> int:
+    """Make the folder `beside` a checkpoint at `final`, written by libraries of these `versions`;
+    returns its size in bytes.
 
     Every file is synced, then the manifest written, then the folder renamed. Raises OSError and
     leaves `final` as it was.
@@ -70,12 +94,19 @@ def seal(beside: Path, final: Path, *, step: int, tokens_seen: int) -> int:
             os.fsync(file.fileno())
         name = str(path.relative_to(beside))
         files[name] = {"size": path.stat().st_size, "sha256": digest}
-    manifest = {"version": 1, "step": step, "tokens_seen": tokens_seen, "files": files}
+    manifest = {
+        "version": 1,
+        "step": step,
+        "tokens_seen": tokens_seen,
+        "versions": dict(versions or {}),
+        "files": files,
+    }
     write_whole(beside / MANIFEST, json.dumps(manifest, indent=1) + "\n")
-    if final.exists():
-        shutil.rmtree(final)
+    old = _put_aside(final) if os.path.lexists(final) else None
     beside.rename(final)
     sync_folder(final.parent)
+    if old is not None:
+        _erase(old)
     return sum(entry["size"] for entry in files.values())
 
 
@@ -85,35 +116,111 @@ def damage(folder: Path) -> str | None:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         for name, entry in manifest["files"].items():
             path = folder / name
-            if not path.resolve().is_relative_to(folder.resolve()):
+            if not _is_inside(folder, name):
                 return "its manifest names a file elsewhere"
             if not path.is_file():
                 return f"{name} is missing"
             if path.stat().st_size != entry["size"]:
                 return f"{name} has {path.stat().st_size} of {entry['size']} bytes"
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"]:
-                    return f"{name} was changed"
+            if sha256_of(path) != entry["sha256"]:
+                return f"{name} was changed"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "its manifest cannot be read"
     return None
 
 
-def prune(folder: Path, keep: int, newest: int) -> list[int]:
-    """Delete all but the `keep` last checkpoints up to step `newest`; returns the steps that went.
+def lacking(folder: Path) -> str | None:
+    """What a run needs to go on and the manifest does not name, or None."""
+    there = _files(folder)
+    missing = [name for name in NEEDED if name not in there]
+    return f"{missing[0]} is not in it" if missing else None
 
-    Those beyond it were passed over as damaged when the run resumed from an earlier one: counted
-    in, they would push out the whole ones.
+
+def known_files(folder: Path) -> list[str]:
+    """The files by the manifest that a run reads."""
+    there = _files(folder)
+    return [name for name in KNOWN if name in there]
+
+
+def manifest_files(folder: Path) -> dict[str, str]:
+    """The hash of every file by the manifest, by its name; only files in the folder itself count,
+    and none where the manifest cannot be read."""
+    return {
+        str(name): str(entry.get("sha256"))
+        for name, entry in _files(folder).items()
+        if isinstance(entry, dict) and _is_inside(folder, str(name))
+    }
+
+
+def sha256_of(file: Path) -> str:
+    """Raises OSError."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def manifest_sha256(folder: Path) -> str | None:
+    """The hash of the manifest, and so of every file that it names; None without a manifest."""
+    try:
+        return sha256_of(folder / MANIFEST)
+    except OSError:
+        return None
+
+
+def remove(folder: Path) -> None:
+    """Delete a checkpoint: all of it from the first moment on. Raises OSError."""
+    shutil.rmtree(_put_aside(folder))
+
+
+def prune(folder: Path, keep: int, newest: int, spared: Collection[int] = ()) -> list[int]:
+    """Delete all but the `keep` last checkpoints up to step `newest`, and those at the steps that
+    are to be `spared`; returns the steps that went.
+
+    Those beyond it were passed over when the run resumed from an earlier one: counted in, they
+    would push out the whole ones.
     """
+    for left in folder.glob(f"{_GONE}*"):
+        # Somebody was killed while it was deleted.
+        _erase(left)
     found = checkpoints(folder)
     kept = [checkpoint for checkpoint in found if checkpoint.step <= newest][-keep:]
     gone = []
     for checkpoint in found:
-        if checkpoint in kept:
+        if checkpoint in kept or checkpoint.step in spared:
             continue
-        shutil.rmtree(checkpoint.folder, ignore_errors=True)
-        gone.append(checkpoint.step)
+        with contextlib.suppress(OSError):
+            remove(checkpoint.folder)
+            gone.append(checkpoint.step)
     return gone
+
+
+def _put_aside(folder: Path) -> Path:
+    aside = folder.with_name(f"{_GONE}{folder.name}")
+    _erase(aside)
+    return folder.rename(aside)
+
+
+def _erase(place: Path) -> None:
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        place.unlink(missing_ok=True)
+
+
+def _is_inside(folder: Path, name: str) -> bool:
+    return (folder / name).resolve().is_relative_to(folder.resolve())
+
+
+def _files(folder: Path) -> Mapping[str, Any]:
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return files if isinstance(files, dict) else {}
+
+
+def _is_ours(folder: Path) -> bool:
+    """A folder that is no link: nothing is read or deleted behind one."""
+    return folder.is_dir() and not folder.is_symlink()
 
 
 def _steps(folder: Path) -> Iterator[Path]:
@@ -121,7 +228,7 @@ def _steps(folder: Path) -> Iterator[Path]:
         entries = list(folder.iterdir())
     except OSError:
         return
-    yield from (path for path in entries if _STEP.fullmatch(path.name) and path.is_dir())
+    yield from (path for path in entries if _STEP.fullmatch(path.name) and _is_ours(path))
 
 
 def _read(folder: Path) -> Checkpoint | None:

@@ -1,0 +1,162 @@
+"""Checkpoints of a run: written beside, sealed, put in place; then older ones go.
+
+A disk that takes no more ends no run: the half is removed, the run is told of it once and goes on.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tui_lora.core.best import best_step
+from tui_lora.core.errors import UserError
+from tui_lora.core.events import CheckpointSaved, OrderAnswered
+from tui_lora.core.orders import SaveCheckpoint
+from tui_lora.core.text import size
+from tui_lora.store.checkpoints import MANIFEST, checkpoints, folder_name, prune, seal
+from tui_lora.store.paths import SessionPaths
+from tui_lora.store.pins import pinned
+from tui_lora.store.versions import versions
+from tui_lora.worker.lora import not_finite
+from tui_lora.worker.schedule import put_at_rest
+from tui_lora.worker.unwritten import why_unwritten
+
+if TYPE_CHECKING:
+    from tui_lora.worker.trainer import Session
+
+_SPARE_BYTES = 1 << 16
+"""Beside the checkpoint itself, for the log and the run's last words."""
+
+
+class Saving:
+    """Saves the checkpoints of a trainer. `failed` says why the last one could not be written;
+    empty when it was, or none had to be yet."""
+
+    def __init__(self, trainer: Session, paths: SessionPaths, stop_by: str) -> None:
+        self._trainer, self._paths, self._stop_by = trainer, paths, stop_by
+        self._scratch = Path(trainer.args.output_dir)
+        self._saved_step: int | None = None
+        self._missed: list[int] = []
+        self.failed = ""
+
+    def save(self, write: Callable[[], None]) -> None:
+        """Save where the trainer stands; `write` puts the libraries' files into its output folder.
+
+        What is not finite stays so, and would push the last good ones out: it is not saved.
+        """
+        trainer, step = self._trainer, self._trainer.state.global_step
+        broken = not_finite(trainer.model)
+        if broken is not None:
+            why = f"no checkpoint at step {step}: {broken} holds NaN or infinity"
+            trainer.reporter.notice(f"{why}; those before it are kept", "warning")
+            self._answer(ok=False, message=why)
+            return
+        if step == self._saved_step and (self._folder(step) / MANIFEST).is_file():
+            # The end of a run that was held, or of an epoch.
+            self._answer(ok=True, message=f"there is a checkpoint of step {step} already")
+            return
+        trainer.doing.phase = "saving"
+        try:
+            self._make_room_known()
+            self._write(step, write)
+        except Exception as error:
+            why = why_unwritten(error)
+            if why is None:
+                raise
+            self._could_not(step, why)
+        trainer.doing.phase = "forward"
+
+    def _make_room_known(self) -> None:
+        """Raises OSError where the disk has less room than the last checkpoint took."""
+        there = checkpoints(self._paths.checkpoints)
+        if not there:
+            return
+        needed = there[-1].size_bytes + _SPARE_BYTES
+        free = shutil.disk_usage(self._paths.checkpoints).free
+        if free < needed:
+            words = f"{size(free)} are free, and it takes about {size(needed)}"
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} ({words})")
+
+    def _write(self, step: int, write: Callable[[], None]) -> None:
+        began = time.monotonic()
+        trainer, final = self._trainer, self._folder(step)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        put_at_rest(trainer.optimizer)
+        try:
+            write()
+            taken = seal(
+                self._scratch / f"checkpoint-{step}",
+                final,
+                step=step,
+                tokens_seen=trainer.progress.tokens_seen,
+                versions=versions(),
+            )
+        finally:
+            # On a full disk this is the room in which the run can say why it ended.
+            shutil.rmtree(self._scratch, ignore_errors=True)
+        seconds = time.monotonic() - began
+        trainer.reporter.say(
+            CheckpointSaved(step=step, path=final.name, size_bytes=taken, seconds=seconds)
+        )
+        self._saved_step = step
+        self._works_again(step)
+        prune(final.parent, trainer.keep, step, self._spared())
+        self._answer(ok=True, message=f"checkpoint saved at step {step}")
+
+    def _folder(self, step: int) -> Path:
+        return self._paths.checkpoints / folder_name(step)
+
+    def _spared(self) -> set[int]:
+        """The steps of checkpoints that stay, however old: the best one, and those pinned."""
+        steps = [checkpoint.step for checkpoint in checkpoints(self._paths.checkpoints)]
+        best = best_step(self._trainer.progress.evaluations, steps, self._stop_by)
+        return {*pinned(self._paths), *([best] if best is not None else [])}
+
+    def _could_not(self, step: int, why: str) -> None:
+        """Said at the first of several that fail in a row; each order is answered."""
+        self._missed.append(step)
+        what = f"no checkpoint at step {step}: {why}"
+        if not self.failed:
+            self._trainer.reporter.notice(
+                f"{what}. The run goes on and tries again at the next interval; those before it "
+                "are kept",
+                "warning",
+            )
+        self.failed = why
+        self._answer(ok=False, message=what)
+
+    def _works_again(self, step: int) -> None:
+        if self.failed:
+            # A warning as well: on a full disk the first may not have come into the log.
+            missed = f"step {self._missed[0]}"
+            if self._missed[1:]:
+                missed = f"{len(self._missed)} steps, {self._missed[0]} to {self._missed[-1]}"
+            self._trainer.reporter.notice(
+                f"checkpoints are saved again, this one at step {step}; that of {missed} could "
+                f"not be written: {self.failed}",
+                "warning",
+            )
+        self.failed, self._missed = "", []
+
+    def _answer(self, *, ok: bool, message: str) -> None:
+        for order in self._trainer.inbox.take(SaveCheckpoint):
+            self._trainer.reporter.say(OrderAnswered(id=order.id, ok=ok, message=message))
+
+
+@contextmanager
+def words_for_the_disk(what: str, then: str) -> Iterator[None]:
+    """Turns what a disk refuses while this is open into a UserError: that `what` could not be
+    written, why, and what to do `then`."""
+    try:
+        yield
+    except Exception as error:
+        why = why_unwritten(error)
+        if why is None:
+            raise
+        raise UserError(f"{what} could not be written: {why}.", then=then, exit_code=1) from error
