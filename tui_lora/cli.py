@@ -14,6 +14,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from tui_lora.cli_branch import add_to as add_branch
+from tui_lora.cli_control import Accept, Session
+from tui_lora.cli_control import add_to as add_control
+from tui_lora.cli_queue import add_to as add_queue
+
 app = typer.Typer(
     name="tui-lora",
     help="Fine-tune with LoRA and QLoRA from a terminal. Without a verb: the screens.",
@@ -24,7 +29,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Session = Annotated[str, typer.Argument(metavar="SESSION", help="Name of a session.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
@@ -88,18 +92,38 @@ def train(
         str | None, typer.Argument(metavar="[SPEC.yaml|SESSION]", help="A run spec or a session.")
     ] = None,
     preset: Annotated[str | None, typer.Option(metavar="P", help="Start from a preset.")] = None,
-    name: Annotated[str | None, typer.Option(metavar="N", help="Name of the new session.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Name of the new session; of a session: begin one like it."),
+    ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="lora.r=16", help="Change a setting; may be repeated."),
+        typer.Option(
+            "--set",
+            metavar="lora.r=16",
+            help="Change a setting, of a session from its last checkpoint on; may be repeated.",
+        ),
     ] = None,
     detach: Annotated[bool, typer.Option(help="Start the worker and return.")] = False,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Start it when its card is free, and return.")
+    ] = False,
+    accept: Accept = False,
 ) -> None:
     """Start a run, or resume one, and follow it. Ctrl-C detaches: the run goes on."""
     from tui_lora.headless import verbs
 
     raise typer.Exit(
-        verbs.train(_root(), what=what, preset=preset, name=name, changes=set_ or [], detach=detach)
+        verbs.train(
+            _root(),
+            what=what,
+            preset=preset,
+            name=name,
+            changes=set_ or [],
+            detach=detach,
+            queued=queue,
+            accept=accept,
+        )
     )
 
 
@@ -119,20 +143,9 @@ def list_sessions(as_json: AsJson = False) -> None:
     raise typer.Exit(verbs.ls(_root(), as_json=as_json))
 
 
-@app.command()
-def stop(session: Session) -> None:
-    """Finish the step, save, and end the run; it can be resumed with `train SESSION`."""
-    from tui_lora.headless import verbs
-
-    raise typer.Exit(verbs.stop(_root(), session))
-
-
-@app.command()
-def checkpoint(session: Session) -> None:
-    """Save a checkpoint at the end of this step and go on."""
-    from tui_lora.headless import verbs
-
-    raise typer.Exit(verbs.checkpoint(_root(), session))
+add_control(app, _root)
+add_queue(app, _root)
+add_branch(app, _root)
 
 
 @app.command()
@@ -149,9 +162,36 @@ def fit(
         str | None,
         typer.Option(metavar="16GiB|T4", help="A card by size or name; else the one that is here."),
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Measure it here: two steps and an evaluation on your longest rows."
+        ),
+    ] = False,
+    history: Annotated[
+        bool,
+        typer.Option("--history", help="What runs on this machine took, beside the predictions."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Will it fit: the memory that a run takes at its peak, part by part."""
+    if history:
+        from tui_lora.headless.fit_history import history as show
+
+        raise typer.Exit(show(json_wanted=as_json))
+    if check:
+        from tui_lora.headless.fit_check import fit_check
+
+        raise typer.Exit(
+            fit_check(
+                _root(),
+                what=what,
+                preset=preset,
+                changes=set_ or [],
+                card=card,
+                json_wanted=as_json,
+            )
+        )
     from tui_lora.headless.fit import fit as ask
 
     raise typer.Exit(
@@ -227,6 +267,16 @@ def chat(
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="System prompt.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, max=32768, help="Longest answer.")] = 256,
     temperature: Annotated[float, typer.Option(min=0.0, max=5.0, help="0 is greedy.")] = 0.0,
+    devices: Annotated[
+        str | None, typer.Option(metavar="auto|cpu|N", help="Where it is loaded.")
+    ] = None,
+    quantization: Annotated[
+        str | None,
+        typer.Option(metavar="none|int8|nf4|fp4", help="How the base is stored, unlike the run."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where it would not fit, or nobody knows.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Talk to an adapter, or to several side by side."""
@@ -241,6 +291,9 @@ def chat(
             max_tokens=max_tokens,
             temperature=temperature,
             as_json=as_json,
+            devices=devices,
+            quantization=quantization,
+            force=force,
         )
     )
 
@@ -261,19 +314,36 @@ def differences(
 
 
 @app.command()
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    file: Annotated[
+        str | None, typer.Argument(metavar="[FILE]", help="Where --report writes.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Try neither torch nor the network.")
+    ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write a report for a bug, without keys and names.")
+    ] = False,
+    session: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The report tells of this session too.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """What this machine can do, and what is wrong with it."""
-    from tui_lora.headless import verbs
+    from tui_lora.headless.doctor import doctor as ask
 
-    raise typer.Exit(verbs.doctor(_root(), as_json=as_json))
+    raise typer.Exit(
+        ask(_root(), as_json=as_json, quick=quick, report=report, file=file, session=session)
+    )
 
 
 @app.command()
 def demo() -> None:
     """The first run: fetch a small model, train it on our quickstart dataset, compare."""
     from tui_lora.headless import demo as first_run
+    from tui_lora.ui.terminal import terminal_problem
 
-    if sys.stdout.isatty() and sys.stdin.isatty() and not os.environ.get("CI"):
+    if sys.stdout.isatty() and terminal_problem() is None and not os.environ.get("CI"):
         _open_screens(session=first_run.start(_root()).name)
     raise typer.Exit(first_run.headless(_root()))
 

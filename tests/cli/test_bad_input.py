@@ -132,5 +132,28 @@ def test_an_empty_root_is_no_error(home: Path) -> None:
 
 
 def test_doctor_prints_json(home: Path) -> None:
-    checks = json.loads(run(home, "doctor", "--json").stdout)["checks"]
-    assert {"name", "ok", "detail", "fix"} <= checks[0].keys()
+    checks = json.loads(run(home, "doctor", "--quick", "--json").stdout)["checks"]
+    assert {"name", "ok", "detail", "fix"} == checks[0].keys()
+
+
+def test_doctor_writes_a_report_of_a_session_once(home: Path) -> None:
+    session = home / "sessions" / "mine"
+    session.mkdir(parents=True)
+    (session / "run.yaml").write_text("model: no-model\ndataset: rows.jsonl\n")
+    (session / "worker.log").write_text("it broke with hf_abcdefghijklmnop\n")
+    asked = ("doctor", "--quick", "--report", "bug.txt", "--session", "mine")
+    done = run(home, *asked)
+    assert done.returncode == 0, done.stderr
+    assert "bug.txt is written" in done.stdout
+    written = (home / "bug.txt").read_text()
+    assert "it broke with [removed]" in written
+    assert "run.yaml" in written
+    again = run(home, *asked)
+    assert again.returncode == 2
+    assert "already something" in again.stderr
+
+
+def test_doctor_takes_a_file_only_for_a_report(home: Path) -> None:
+    done = run(home, "doctor", "bug.txt")
+    assert done.returncode == 2
+    assert "--report" in done.stderr

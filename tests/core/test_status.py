@@ -32,6 +32,15 @@ def result(attempt: int, verdict: Verdict = "done") -> Result:
         (Evidence(True, 1, result(1)), Status.RUNNING),
         (Evidence(True, 1, None, NOW - HEARTBEAT_GRACE_S), Status.RUNNING),
         (Evidence(True, 1, None, NOW - HEARTBEAT_GRACE_S - 1), Status.QUIET),
+        (Evidence(True, 1, None, NOW, holding=True), Status.HOLDING),
+        (Evidence(True, 1, None, NOW - 999, holding=True), Status.QUIET),
+        (Evidence(False, 1, None, holding=True), Status.INTERRUPTED),
+        # waiting for its turn outweighs what it came to before, unless it is finished
+        (Evidence(False, None, None, queued=True), Status.QUEUED),
+        (Evidence(False, 1, result(1, "paused"), queued=True), Status.QUEUED),
+        (Evidence(False, 1, None, queued=True), Status.QUEUED),
+        (Evidence(False, 1, result(1), queued=True), Status.DONE),
+        (Evidence(True, 1, None, queued=True), Status.RUNNING),
         # a promise of a worker that is gone means nothing
         (Evidence(False, 1, None, NOW - 999), Status.INTERRUPTED),
     ],
@@ -46,6 +55,6 @@ def test_every_verdict_is_a_status(verdict: Verdict) -> None:
 
 
 def test_what_runs_or_is_done_is_not_resumed() -> None:
-    final = {Status.RUNNING, Status.QUIET, Status.DONE}
-    assert {status for status in Status if not status.resumable} == final
-    assert {status for status in Status if status.alive} == {Status.RUNNING, Status.QUIET}
+    alive = {Status.RUNNING, Status.HOLDING, Status.QUIET}
+    assert {status for status in Status if not status.resumable} == alive | {Status.DONE}
+    assert {status for status in Status if status.alive} == alive

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from tui_lora.core.events import SettingValue
 from tui_lora.core.wire import Message, Wire
 
 
@@ -20,10 +21,41 @@ class Stop(Order):
     type: ClassVar[str] = "stop"
 
 
+class Pause(Order):
+    """Finish the step, save a checkpoint, exit and free the card; the adapter is not written."""
+
+    type: ClassVar[str] = "pause"
+
+
+class Hold(Order):
+    """Finish the step and wait, with everything loaded as it is, until told to go on."""
+
+    type: ClassVar[str] = "hold"
+
+
+class GoOn(Order):
+    """Go on after a hold."""
+
+    type: ClassVar[str] = "go_on"
+
+
+class Discard(Order):
+    """Exit at once and save nothing: what was trained since the last checkpoint is lost."""
+
+    type: ClassVar[str] = "discard"
+
+
+class ChangeSpec(Order):
+    """Train on with other settings from the next step on; `changes` by setting."""
+
+    type: ClassVar[str] = "change_spec"
+    changes: dict[str, SettingValue]
+
+
 class SaveCheckpoint(Order):
     """Finish the step, save a checkpoint, go on."""
 
     type: ClassVar[str] = "checkpoint"
 
 
-ORDERS: Wire[Order] = Wire(Stop, SaveCheckpoint)
+ORDERS: Wire[Order] = Wire(Stop, Pause, Hold, GoOn, Discard, ChangeSpec, SaveCheckpoint)

@@ -12,7 +12,9 @@ HEARTBEAT_GRACE_S = 10.0
 
 class Status(StrEnum):
     DRAFT = "draft"
+    QUEUED = "queued"
     RUNNING = "running"
+    HOLDING = "holding"
     QUIET = "quiet"
     INTERRUPTED = "interrupted"
     DONE = "done"
@@ -23,7 +25,7 @@ class Status(StrEnum):
 
     @property
     def alive(self) -> bool:
-        return self in (Status.RUNNING, Status.QUIET)
+        return self in (Status.RUNNING, Status.HOLDING, Status.QUIET)
 
     @property
     def resumable(self) -> bool:
@@ -33,12 +35,15 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the disk says. `next_sign_t`: unix seconds by which the worker promised to be heard."""
+    """What the disk says. `next_sign_t`: unix seconds by which the worker promised to be heard;
+    `holding`: it said that it waits; `queued`: the session stands in its root's queue."""
 
     lock_held: bool
     attempt: int | None
     result: Result | None
     next_sign_t: float | None = None
+    holding: bool = False
+    queued: bool = False
 
 
 def derive(evidence: Evidence, now: float) -> Status:
@@ -49,8 +54,14 @@ def derive(evidence: Evidence, now: float) -> Status:
     if evidence.lock_held:
         promised = evidence.next_sign_t
         overdue = promised is not None and now > promised + HEARTBEAT_GRACE_S
-        return Status.QUIET if overdue else Status.RUNNING
+        if overdue:
+            return Status.QUIET
+        return Status.HOLDING if evidence.holding else Status.RUNNING
     result = evidence.result
-    if result is not None and (evidence.attempt is None or result.attempt >= evidence.attempt):
+    if result is not None and evidence.attempt is not None and result.attempt < evidence.attempt:
+        result = None
+    if evidence.queued and (result is None or result.verdict != "done"):
+        return Status.QUEUED
+    if result is not None:
         return Status(result.verdict.replace("_", " "))
     return Status.DRAFT if evidence.attempt is None else Status.INTERRUPTED

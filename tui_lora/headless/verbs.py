@@ -1,26 +1,30 @@
-"""The verbs about runs: train, watch, ls, stop, checkpoint, doctor. Each returns an exit code."""
+"""The verbs about runs: train, resume, watch, ls. Each returns an exit code."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import sys
-import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tui_lora.core.errors import UserError
+from tui_lora.core.out_of_memory import changes_words
+from tui_lora.core.spec import RunSpec
 from tui_lora.core.status import Status
 from tui_lora.core.text import UNKNOWN, clean, number, shorten_middle, size
-from tui_lora.headless.changes import changed
+from tui_lora.headless.changes import changed, changes_in
 from tui_lora.headless.follow import follow, to_stdout
+from tui_lora.headless.out_of_memory import ran_out_lines
+from tui_lora.headless.start_again import start_again
 from tui_lora.store import runs, sessions
-from tui_lora.store.journal import Tail
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.presets import read_preset
+from tui_lora.store.queue import put_in
 from tui_lora.store.spec_file import read_data, spec_in
 from tui_lora.store.spec_file import read_spec as read_spec_file
+from tui_lora.store.spec_now import spec_now, with_changes
+from tui_lora.store.sudden_end import why_it_ended
 
 LS_FIXED = 56
 """Columns of a line of `ls` that are neither the name nor the model."""
@@ -43,8 +47,12 @@ def train(
     name: str | None,
     changes: list[str],
     detach: bool,
+    queued: bool = False,
+    accept: bool = False,
 ) -> int:
-    """Start a new session from a spec or a preset, or resume the session `what`."""
+    """Start a new session from a spec or a preset, or resume the session `what`, with other
+    settings from there on; with a `name`, a new session is made that is like it. `queued`: when its
+    card is free. `accept`: also where something is otherwise than when it was last at work."""
     if (what is None) == (preset is None):
         raise UserError(
             "give one of: a run spec, a session, or --preset.",
@@ -52,18 +60,32 @@ def train(
         )
     if what is not None and not _is_spec(what):
         paths = sessions.find(root, what)
-        if changes or name:
+        if name:
+            paths = _begin_like(root, paths, name, changes, queued=queued)
+        elif not queued:
+            _resume(root, paths, changes, accept)
+        elif changes:
             raise UserError(
-                f"{what} is a session, and its settings are fixed.",
-                then="--set and --name are for a run spec or a preset.",
+                f"{paths.name} would wait with the settings that it has.",
+                then="Give --set with --name NEW for a new session like it, or start it now.",
             )
-        status = sessions.status_of(paths)
-        if status.alive:
-            to_stdout(f"{paths.name} is already running.")
-        else:
-            runs.resume(paths, on_progress=print_progress())
     else:
-        paths = _begin(root, what, preset, name, changes)
+        paths = _begin(root, what, preset, name, changes, queued=queued)
+    if queued:
+        to_stdout(put_in(root, paths))
+        return 0
+    return _followed(paths, detach)
+
+
+def resume(root: Path, name: str, *, changes: list[str], detach: bool, accept: bool = False) -> int:
+    """Start a session's worker again, with other settings from there on, and follow it; `accept`:
+    also where something is otherwise than when it was last at work."""
+    paths = sessions.find(root, name)
+    _resume(root, paths, changes, accept)
+    return _followed(paths, detach)
+
+
+def _followed(paths: SessionPaths, detach: bool) -> int:
     if detach:
         to_stdout(f"{paths.name} runs on its own. Watch it: tui-lora watch {paths.name}")
         return 0
@@ -78,11 +100,18 @@ def follow_to_end(paths: SessionPaths, *, raw: bool = False) -> int:
         to_stdout(f"\ndetached; the run goes on. Watch it: tui-lora watch {paths.name}")
         return 0
     if not raw:
-        result = sessions.read_result(paths)
+        # Of a worker that died on the way the result is an earlier attempt's.
+        interrupted = status is Status.INTERRUPTED
+        result = None if interrupted else sessions.read_result(paths)
         message = f" ({clean(result.message)})" if result and result.message else ""
         to_stdout(f"{paths.name}: {status}{message}")
-        if status in (Status.INTERRUPTED, Status.STOPPED, Status.FAILED):
-            to_stdout(f"resume it: tui-lora train {paths.name}")
+        if interrupted:
+            to_stdout(clean(why_it_ended(paths)))
+        if status is Status.OUT_OF_MEMORY:
+            for line in ran_out_lines(paths):
+                to_stdout(line)
+        elif status.resumable:
+            to_stdout(f"resume it: tui-lora resume {paths.name}")
     return EXIT_CODES.get(status, 0)
 
 
@@ -138,68 +167,42 @@ def _ls_end(summary: sessions.Summary, left: int) -> str:
     return f"  {shorten_middle(summary.model or UNKNOWN, left)}" if left else ""
 
 
-def stop(root: Path, name: str) -> int:
-    """Order the stop and wait until the worker is gone."""
-    paths = sessions.find(root, name)
-    sessions.order_stop(paths)
-    to_stdout(f"{name}: asked to stop; it finishes its step and saves.")
-    began = time.monotonic()
-    while sessions.status_of(paths).alive:
-        if time.monotonic() - began > 600:
+def _resume(root: Path, paths: SessionPaths, texts: list[str], accept: bool) -> None:
+    if sessions.status_of(paths).alive:
+        if texts:
             raise UserError(
-                f"{name} has not stopped after ten minutes.",
-                where=str(paths.log),
-                then="It may still be loading or in a long step; the order stands.",
-                exit_code=1,
+                f"{paths.name} is running, and its settings can change when it has stopped.",
+                then=f"Stop it first: tui-lora stop {paths.name}. Only longer it can be made as it "
+                f"runs: tui-lora extend {paths.name}",
             )
-        time.sleep(0.1)
-    status = sessions.status_of(paths)
-    # Of a worker that died on the way the result is an earlier attempt's.
-    result = None if status is Status.INTERRUPTED else sessions.read_result(paths)
-    said = f": {clean(result.message)}" if result and result.message else ""
-    to_stdout(f"{name}: {status}{said}")
-    return EXIT_CODES.get(status, 0)
+        to_stdout(f"{paths.name} is already running.")
+        return
+    now = spec_now(paths)
+    changes = changes_in(now, texts, root) if texts else {}
+    if texts and not changes:
+        to_stdout(f"{paths.name} has these settings already.")
+    start_again(paths, changes, "as asked when it was started", print_progress(), accept=accept)
+    if changes:
+        to_stdout(f"{paths.name} goes on with {changes_words(now, changes)}")
 
 
-def checkpoint(root: Path, name: str) -> int:
-    """Order a checkpoint and wait for the worker's answer."""
-    paths = sessions.find(root, name)
-    tail = Tail(paths.events, paths.events.stat().st_size if paths.events.exists() else 0)
-    order = sessions.order_checkpoint(paths)
-    to_stdout(f"{name}: asked for a checkpoint; it comes at the end of the step.")
-    from tui_lora.core.view import RunView
-
-    view = RunView()
-    while True:
-        sessions.fold(tail.read(), view)
-        answer = view.answers.get(order.id)
-        if answer is not None:
-            to_stdout(f"{name}: {clean(answer.message)}")
-            return 0 if answer.ok else 1
-        if not sessions.status_of(paths).alive:
-            raise UserError(f"{name} ended before it could save a checkpoint.", exit_code=1)
-        time.sleep(0.1)
-
-
-def doctor(root: Path, *, as_json: bool) -> int:
-    """Print what was checked; exit 1 when something is wrong."""
-    from tui_lora.store.doctor import checks
-
-    found = checks(root)
-    if as_json:
-        to_stdout(json.dumps({"checks": [asdict(check) for check in found]}, indent=1))
-    else:
-        width = max(len(check.name) for check in found)
-        for check in found:
-            mark = {True: "ok", False: "!!", None: "--"}[check.ok]
-            to_stdout(f"{mark}  {check.name:<{width}}  {clean(check.detail)}")
-            if check.fix and check.ok is not True:
-                to_stdout(f"    {'':<{width}}  → {clean(check.fix)}")
-    return 1 if any(check.ok is False for check in found) else 0
+def _begin_like(
+    root: Path, like: SessionPaths, name: str, texts: list[str], *, queued: bool
+) -> SessionPaths:
+    """A new session with another's spec as it holds now."""
+    now = spec_now(like)
+    spec = with_changes(now, changes_in(now, texts, root))
+    return _started(root, name, spec, Path.cwd(), queued=queued)
 
 
 def _begin(
-    root: Path, spec_file: str | None, preset: str | None, name: str | None, changes: list[str]
+    root: Path,
+    spec_file: str | None,
+    preset: str | None,
+    name: str | None,
+    changes: list[str],
+    *,
+    queued: bool,
 ) -> SessionPaths:
     if preset is not None:
         data, base, where = read_preset(preset).data, Path.cwd(), f"preset {preset}"
@@ -211,8 +214,12 @@ def _begin(
         if not changes:
             read_spec_file(path)  # for errors that name the line
     spec = spec_in(changed(data, changes), where=where)
-    name = name or sessions.free_name(root, wanted)
-    paths = runs.begin(root, name, spec, base=base, on_progress=print_progress())
+    return _started(root, name or sessions.free_name(root, wanted), spec, base, queued=queued)
+
+
+def _started(root: Path, name: str, spec: RunSpec, base: Path, *, queued: bool) -> SessionPaths:
+    make = runs.prepare if queued else runs.begin
+    paths = make(root, name, spec, base=base, on_progress=print_progress())
     to_stdout(
         f"session {paths.name}: {clean(spec.model.id)} learns from {clean(spec.dataset.path)}"
     )
@@ -254,7 +261,14 @@ def _as_json(summary: sessions.Summary) -> dict[str, Any]:
         "created": summary.created,
         "updated": summary.updated,
         "problem": summary.problem or None,
+        "parent": _parent(summary),
     }
+
+
+def _parent(summary: sessions.Summary) -> dict[str, Any] | None:
+    """The checkpoint that a branch was made from."""
+    parent = summary.parent
+    return {"session": parent.session, "step": parent.step} if parent is not None else None
 
 
 def _finite(value: float | None) -> float | None:

@@ -6,44 +6,83 @@ import signal
 import threading
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
-from tui_lora.core.orders import ORDERS, Order, SaveCheckpoint, Stop
+from tui_lora.core.orders import ORDERS, Discard, GoOn, Hold, Order, Pause, SaveCheckpoint, Stop
 from tui_lora.store.journal import Tail
+
+AS_YOU_ASKED = "as you asked"
+
+Ending = Literal["stop", "pause", "discard"]
+
+_ENDINGS: dict[type[Order], Ending] = {Stop: "stop", Pause: "pause", Discard: "discard"}
 
 
 class Inbox:
-    """Made before the session's lock is taken, so that no order after that is missed.
+    """Made before the session's lock is taken, so that no order after that is missed; or where an
+    inbox before it had `heard` the orders so far, in bytes.
 
-    `stopping` turns true at a stop order or SIGTERM and stays so.
+    `ending` says how the run is to end, once something wants it to: the last word counts, but a
+    run that is to be discarded is not saved any more. `terminated` turns true at SIGTERM, `holding`
+    between a hold and what ends it.
     """
 
-    def __init__(self, path: Path) -> None:
-        try:
-            end = path.stat().st_size
-        except OSError:
-            end = 0
-        self._tail = Tail(path, end)
+    def __init__(self, path: Path, heard: int | None = None) -> None:
+        if heard is None:
+            try:
+                heard = path.stat().st_size
+            except OSError:
+                heard = 0
+        self._tail = Tail(path, heard)
         self._guard = threading.Lock()
         self._waiting: list[Order] = []
-        self.stopping = False
+        self._ids: set[str] = set()
+        self.ending: Ending | None = None
+        self.holding = False
+        self.terminated = False
         self.stop_reason = ""
 
     def listen_to_signals(self) -> None:
         """SIGTERM (a box that is being shut down) means stop; a hang-up means nothing."""
         signal.signal(signal.SIGTERM, self._terminated)
+        # It was held back where this process has just become a new worker.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the run is to end after this step, or at once."""
+        return self.ending is not None
+
+    @property
+    def discarding(self) -> bool:
+        return self.ending == "discard"
+
+    def end(self, how: Ending, reason: str) -> None:
+        """Let the run end, as an order would."""
+        if self.ending != "discard":
+            self.ending, self.stop_reason = how, reason
+        self.holding = False
+
+    @property
+    def heard(self) -> int:
+        """How far the orders were read, in bytes."""
+        return self._tail.offset
 
     def read(self) -> None:
         """Take in what was ordered since the last call."""
         with self._guard:
             for line in self._tail.read(1 << 20):
                 order = ORDERS.decode(line).message
-                if order is None:
+                if order is None or order.id in self._ids:
                     continue
+                self._ids.add(order.id)
                 self._waiting.append(order)
-                if isinstance(order, Stop):
-                    self.stopping, self.stop_reason = True, "as you asked"
+                if type(order) in _ENDINGS:
+                    self.end(_ENDINGS[type(order)], AS_YOU_ASKED)
+                elif isinstance(order, Hold | GoOn):
+                    self.holding = isinstance(order, Hold) and self.ending is None
 
     def take(self, kind: type[Order]) -> list[Order]:
         """The orders of one kind that wait, which no longer wait then."""
@@ -59,4 +98,5 @@ class Inbox:
             return any(isinstance(order, SaveCheckpoint) for order in self._waiting)
 
     def _terminated(self, number: int, frame: FrameType | None) -> None:
-        self.stopping, self.stop_reason = True, "the system asked for it (SIGTERM)"
+        self.terminated = True
+        self.end("stop", "the system asked for it (SIGTERM)")

@@ -14,6 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from tui_lora.core.events import PhaseFinished, PhaseStarted, StepDone
 from tui_lora.core.metrics import METRICS
+from tui_lora.worker.creeping import Creeping
 
 if TYPE_CHECKING:
     from tui_lora.worker.trainer import Session
@@ -55,6 +56,10 @@ class CutShort(Exception):
     """A stop was ordered while the held-out rows were being measured."""
 
 
+class Discarded(Exception):
+    """The run is to end at once, with nothing saved."""
+
+
 class Voice(TrainerCallback):
     """Reports a trainer's steps, and has it stop, save and evaluate when that is asked for."""
 
@@ -70,9 +75,16 @@ class Voice(TrainerCallback):
         self._recent_s: deque[float] = deque(maxlen=50)
         self._first = True
         self._rows_measured = 0
+        self._creeping = Creeping(trainer.reporter)
         for earlier in trainer.progress.evaluations:
             by_loss = stop_by == "loss"
             self._compare(earlier.loss if by_loss else -earlier.metrics.get(stop_by, 0.0))
+
+    def on_train_begin(
+        self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        # A checkpoint brings the intervals with which it was saved; those of now count.
+        state.compute_steps(args, state.max_steps)
 
     def on_step_begin(
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
@@ -96,6 +108,8 @@ class Voice(TrainerCallback):
         trainer.progress.tokens_seen += tokens
         trainer.progress.step = state.global_step
         trainer.inbox.read()
+        if trainer.inbox.discarding:
+            raise Discarded
         if trainer.inbox.stopping:
             control.should_training_stop = True
             control.should_save = True
@@ -125,6 +139,8 @@ class Voice(TrainerCallback):
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         self._trainer.inbox.read()
+        if self._trainer.inbox.discarding:
+            raise Discarded
         if self._trainer.inbox.stopping:
             self._rows_measured = 0
             raise CutShort
@@ -166,6 +182,8 @@ class Voice(TrainerCallback):
         trainer = self._trainer
         seconds, tokens = self._since_report_s, self._since_report_tokens
         left = max(0, state.max_steps - state.global_step)
+        held = memory()
+        self._creeping.see(state.global_step, state.max_steps, held)
         trainer.reporter.step(
             StepDone(
                 step=state.global_step,
@@ -178,7 +196,7 @@ class Voice(TrainerCallback):
                 step_s=self._step_s,
                 eta_s=left * statistics.median(self._recent_s) if self._recent_s else None,
                 metrics=logged_metrics(logs),
-                **memory(),
+                **held,
             ),
             always=always,
         )
@@ -195,6 +213,7 @@ def memory() -> dict[str, float | None]:
         "process_gib": process,
         "allocated_gib": torch.cuda.memory_allocated() / GIB,
         "reserved_gib": torch.cuda.memory_reserved() / GIB,
+        "peak_allocated_gib": torch.cuda.max_memory_allocated() / GIB,
         "peak_reserved_gib": torch.cuda.max_memory_reserved() / GIB,
         "card_used_gib": (total - free) / GIB,
     }

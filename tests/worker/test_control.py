@@ -1,0 +1,142 @@
+"""Orders to a run that trains, for real: pause, hold, go on, discard, other settings, extend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests import workers
+from tests.worker.test_train import equal
+from tests.workers import tiny_spec, view_of, wait_for
+from tui_lora.core.events import SpecChanged
+from tui_lora.core.orders import ChangeSpec, Discard, GoOn, Hold, Pause, SaveCheckpoint
+from tui_lora.core.status import Status
+from tui_lora.store import sessions
+from tui_lora.store.checkpoints import checkpoints
+from tui_lora.store.spec_now import spec_now
+
+pytestmark = pytest.mark.model
+
+LONG = {
+    "training__max_steps": 2000,
+    "evaluation__every_steps": 5000,
+    "evaluation__save_every_steps": 5000,
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "sessions"
+
+
+def test_pause_frees_everything_and_resume_ends_where_an_unbroken_run_does(
+    root: Path, tiny_model: Path, rows: Path
+) -> None:
+    spec = tiny_spec(tiny_model, rows, **{**LONG, "training__max_steps": 30})
+    whole = sessions.create(root, "whole", spec)
+    assert workers.train(whole) == 0
+    paths = sessions.create(root, "paused", spec)
+    with workers.running(paths) as worker:
+        wait_for(paths, lambda view: view.step >= 1)
+        order = sessions.give(paths, Pause)
+        assert workers.finish(worker) == 0
+    view = view_of(paths)
+    assert sessions.status_of(paths) is Status.PAUSED
+    assert view.answers[order.id].ok
+    assert not (paths.adapter / "adapter_model.safetensors").exists()
+    assert [one.step for one in checkpoints(paths.checkpoints)] == [view.step]
+    assert f"goes on from step {view.step}" in view.verdict_message
+    assert workers.train(paths) == 0
+    assert view_of(paths).resumed_from == view.step
+    assert equal(paths, whole)
+
+
+def test_a_hold_keeps_everything_and_changes_nothing(
+    root: Path, tiny_model: Path, rows: Path
+) -> None:
+    spec = tiny_spec(tiny_model, rows, **{**LONG, "training__max_steps": 30})
+    whole = sessions.create(root, "whole", spec)
+    assert workers.train(whole) == 0
+    paths = sessions.create(root, "held", spec)
+    with workers.running(paths) as worker:
+        wait_for(paths, lambda view: view.step >= 1)
+        hold = sessions.give(paths, Hold)
+        held = wait_for(paths, lambda view: view.holding)
+        assert held.answers[hold.id].ok
+        assert sessions.status_of(paths) is Status.HOLDING
+        save = sessions.give(paths, SaveCheckpoint)
+        view = wait_for(paths, lambda view: save.id in view.answers)
+        assert (view.answers[save.id].ok, view.step) == (True, held.step)
+        assert [one.step for one in checkpoints(paths.checkpoints)] == [held.step]
+        on = sessions.give(paths, GoOn)
+        assert wait_for(paths, lambda view: on.id in view.answers).answers[on.id].ok
+        assert workers.finish(worker) == 0
+    assert view_of(paths).verdict == "done"
+    assert equal(paths, whole)
+
+
+def test_a_held_run_can_be_paused(root: Path, tiny_model: Path, rows: Path) -> None:
+    paths = sessions.create(root, "held", tiny_spec(tiny_model, rows, **LONG))
+    with workers.running(paths) as worker:
+        wait_for(paths, lambda view: view.step >= 1)
+        sessions.give(paths, Hold)
+        step = wait_for(paths, lambda view: view.holding).step
+        sessions.give(paths, Pause)
+        assert workers.finish(worker) == 0
+    assert sessions.status_of(paths) is Status.PAUSED
+    assert [one.step for one in checkpoints(paths.checkpoints)] == [step]
+
+
+def test_discard_saves_nothing(root: Path, tiny_model: Path, rows: Path) -> None:
+    paths = sessions.create(root, "gone", tiny_spec(tiny_model, rows, **LONG))
+    with workers.running(paths) as worker:
+        wait_for(paths, lambda view: view.step >= 1)
+        order = sessions.give(paths, Discard)
+        assert workers.finish(worker) == 0
+    view = view_of(paths)
+    assert sessions.status_of(paths) is Status.STOPPED
+    assert view.answers[order.id].ok
+    assert "without saving" in view.verdict_message
+    assert "begin anew" in view.verdict_message
+    assert checkpoints(paths.checkpoints) == []
+    assert not (paths.adapter / "adapter_model.safetensors").exists()
+
+
+def test_intervals_change_while_it_runs(root: Path, tiny_model: Path, rows: Path) -> None:
+    paths = sessions.create(root, "changed", tiny_spec(tiny_model, rows, **LONG))
+    with workers.running(paths) as worker:
+        wait_for(paths, lambda view: view.step >= 1)
+        wrong = sessions.give(paths, ChangeSpec, changes={"lora.r": 64})
+        order = sessions.give(
+            paths, ChangeSpec, changes={"evaluation.save_every_steps": 2, "evaluation.keep": 2}
+        )
+        view = wait_for(paths, lambda view: len(view.checkpoint_steps) >= 3)
+        sessions.order_stop(paths)
+        assert workers.finish(worker) == 0
+    assert view.answers[order.id].ok
+    assert not view.answers[wrong.id].ok
+    assert "weights of another adapter" in view.answers[wrong.id].message
+    assert view.attempt == 1
+    assert all(step % 2 == 0 for step in view.checkpoint_steps)
+    assert len(checkpoints(paths.checkpoints)) == 2
+    assert spec_now(paths).evaluation.save_every_steps == 2
+
+
+def test_a_run_of_another_length_goes_on_as_the_same_process(
+    root: Path, tiny_model: Path, rows: Path
+) -> None:
+    spec = tiny_spec(tiny_model, rows, **{**LONG, "training__max_steps": 400})
+    paths = sessions.create(root, "shorter", spec)
+    with workers.running(paths) as worker:
+        wait_for(paths, lambda view: view.step >= 1)
+        pid = worker.pid
+        order = sessions.give(paths, ChangeSpec, changes={"training.max_steps": 60})
+        view = wait_for(paths, lambda view: view.attempt == 2)
+        assert workers.finish(worker) == 0
+    whole = view_of(paths)
+    assert (view.answers[order.id].ok, whole.pid) == (True, pid)
+    assert (whole.verdict, whole.total_steps, whole.step) == ("done", 60, 60)
+    assert whole.resumed_from is not None
+    assert whole.learning_rate.latest == pytest.approx(0, abs=1e-5)
+    assert [one.reason for one in sessions.events_of(paths, SpecChanged)] == ["as you asked"]

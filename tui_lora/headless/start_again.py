@@ -1,0 +1,52 @@
+"""Resuming from a command line: what was changed since is printed, and asked where somebody is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from tui_lora.core.changed import EVERYTHING, ChangedSince, Difference
+from tui_lora.core.errors import UserError
+from tui_lora.headless.follow import to_stdout
+from tui_lora.store import runs
+from tui_lora.store.paths import SessionPaths
+
+
+def start_again(
+    paths: SessionPaths,
+    changes: Mapping[str, Any],
+    reason: str,
+    on_progress: runs.OnProgress,
+    *,
+    accept: bool = False,
+) -> None:
+    """`runs.resume`; where something is otherwise than when the session was last at work, a
+    terminal is asked, and a pipe refused. Raises UserError. `accept`: whatever may be, is."""
+    try:
+        runs.resume(
+            paths,
+            changes=changes,
+            reason=reason,
+            accept=(EVERYTHING,) if accept else (),
+            on_progress=on_progress,
+        )
+    except ChangedSince as error:
+        if not (error.acceptable and sys.stdin.isatty() and sys.stdout.isatty()):
+            raise
+        _ask(paths.name, error.differences)
+        runs.resume(
+            paths, changes=changes, reason=reason, accept=error.keys, on_progress=on_progress
+        )
+
+
+def _ask(name: str, differences: tuple[Difference, ...]) -> None:
+    """Raises UserError unless the answer is yes."""
+    to_stdout(f"Changed since {name} was last at work:")
+    for one in differences:
+        to_stdout(f"  {'!' if one.how == 'ask' else '·'} {one.what}: {one.was} → {one.now}")
+        to_stdout(f"      {one.why}")
+    sys.stdout.write("Go on with that? [y/N] ")
+    sys.stdout.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise UserError(f"{name} stays as it is; nothing was started.", exit_code=130)
