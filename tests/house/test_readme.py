@@ -32,7 +32,7 @@ def test_the_table_of_settings_is_the_spec_s() -> None:
 
 
 def test_every_verb_stands_there_and_no_other() -> None:
-    listed = set(re.findall(r"^tui-lora (\w+)", README, re.MULTILINE))
+    listed = set(re.findall(r"^tui-lora ([\w-]+)", README, re.MULTILINE))
     assert listed == set(get_command(app).commands)  # type: ignore[attr-defined]
 
 
