@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from tests.tiny import make_tiny_adapter, make_tiny_model
 # Before anything imports torch, and for the workers that are started too: on models as small as
 # these, threads that wait for each other take several times as long as one alone.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What the user's own runs took is nothing to a test, and a test's is nothing to the user.
+os.environ["TUI_LORA_DATA"] = tempfile.mkdtemp(prefix="tui-lora-data-")
 
 
 @pytest.fixture(scope="session")

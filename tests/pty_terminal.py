@@ -35,7 +35,7 @@ class Write:
 
 
 class Terminal:
-    """Runs `python -m tui_lora.cli ARGUMENTS` (or a command) in a pty of `columns` x `rows`.
+    """Runs `python -m tui_lora.cli ARGUMENTS` (or another program) in a pty of `columns` x `rows`.
 
     A thread reads all that comes and only notes when, so that the app never waits for us; the
     screen is drawn from that when somebody looks, since drawing takes longer than reading.
@@ -49,12 +49,16 @@ class Terminal:
         rows: int = 40,
         environment: dict[str, str] | None = None,
         cwd: Path | None = None,
+        program: Sequence[str] = ("-m", "tui_lora.cli"),
     ) -> None:
         self.screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
         self.writes: list[Write] = []
         self._drawn = 0
         self.exit_code: int | None = None
+        self.reading = threading.Event()
+        """Unset, nothing is read, as by a connection that stalls."""
+        self.reading.set()
         self.started = time.monotonic()
         env = {
             **os.environ,
@@ -64,8 +68,9 @@ class Terminal:
             **(environment or {}),
         }
         for name in ("LINES", "COLUMNS", "CI", "NO_COLOR"):
-            env.pop(name, None)
-        command = [sys.executable, "-m", "tui_lora.cli", *arguments]
+            if name not in (environment or {}):
+                env.pop(name, None)
+        command = [sys.executable, *program, *arguments]
         pid, self._master = pty.fork()
         if pid == 0:
             if cwd is not None:
@@ -189,6 +194,7 @@ class Terminal:
 
     def _read(self) -> None:
         while self._master >= 0:
+            self.reading.wait()
             try:
                 ready, _, _ = select.select([self._master], [], [], 0.2)
                 if not ready:

@@ -15,6 +15,9 @@ from tui_lora.core.events import (
     CheckpointSaved,
     Evaluated,
     Event,
+    MemoryForecasted,
+    MemoryHolder,
+    MemoryRanOut,
     PhaseFinished,
     PhaseStarted,
     Result,
@@ -22,9 +25,11 @@ from tui_lora.core.events import (
     StepDone,
     Verdict,
 )
+from tui_lora.core.memory import Forecast, Parts
 from tui_lora.core.spec import parse_spec
 from tui_lora.store import class_reports
 from tui_lora.store.adapter_labels import write_labels
+from tui_lora.store.checkpoints import seal
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.sessions import create
 
@@ -165,6 +170,79 @@ def done_session(
     paths = make_session(root, name, task)
     write(paths, opening(total, task=task), steps(1, total, total, task=task), ending(total))
     finish(paths, total)
+    return paths
+
+
+FORECAST = Forecast(
+    method="simulated",
+    parts=Parts(
+        weights=5.30,
+        adapter=0.16,
+        gradients=0.0,
+        optimizer=0.32,
+        activations=6.10,
+        workspace=1.20,
+        loss=0.40,
+        context=0.30,
+    ),
+    peak_allocated_gib=12.6,
+    peak_reserved_gib=13.48,
+    phase="backward",
+)
+
+
+def on_a_card(events: Iterator[Event]) -> Iterator[Event]:
+    """The same run on a T4, whose memory was forecast."""
+    for event in events:
+        if isinstance(event, RunPlanned):
+            event = event.model_copy(update={"device": "cuda:0"})
+        yield event
+    yield MemoryForecasted(
+        card="Tesla T4", total_gib=15.0, forecast=FORECAST, context_source="0.30 assumed"
+    )
+
+
+def ran_out(step: int, *, card: bool = True) -> Iterator[Event]:
+    """The end of a run that asked for more than there was, with others on the card."""
+    if card:
+        held = {"weights": 5.32, "adapter": 0.16, "optimizer": 0.32, "unused": 0.7}
+        held["activations and workspace"] = 7.1
+        yield MemoryRanOut(
+            step=step,
+            phase="backward",
+            device="cuda:0",
+            rows=4,
+            tokens=2048,
+            longest_row_tokens=1987,
+            asked_gib=1.25,
+            free_gib=0.31,
+            total_gib=15.0,
+            allocated_gib=12.9,
+            reserved_gib=13.6,
+            held=tuple(MemoryHolder(name=name, gib=gib) for name, gib in held.items()),
+            others=(MemoryHolder(name="Xorg [/x] \x1b[31m", gib=0.9),),
+        )
+    else:
+        yield MemoryRanOut(step=step, phase="forward", device="cpu", rows=4, tokens=2048)
+    yield AttemptFinished(step=step - 1, attempt=1, verdict="out_of_memory", message="no memory")
+
+
+def ran_out_session(root: Path, name: str = "big", *, card: bool = True) -> SessionPaths:
+    """Out of memory at step 213 of 400, with a whole checkpoint of step 200."""
+    data = {
+        "model": {"id": "tiny"},
+        "dataset": {"path": "quickstart"},
+        "quantization": {"scheme": "nf4"},
+        "training": {"micro_batch": 4, "accumulation": 4, "max_length": 2048},
+    }
+    paths = create(root, name, parse_spec(data))
+    begun = on_a_card(opening(400)) if card else opening(400)
+    write(paths, begun, steps(1, 212, 400, card=card), ran_out(213, card=card))
+    beside = paths.checkpoints / ".new"
+    beside.mkdir()
+    (beside / "weights").write_bytes(b"x")
+    seal(beside, paths.checkpoints / "step-000200", step=200, tokens_seen=1)
+    finish(paths, 212, "out_of_memory", "no memory")
     return paths
 
 

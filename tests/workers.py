@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from tui_lora.core.spec import RunSpec, parse_spec
 from tui_lora.core.view import RunView
@@ -41,7 +44,14 @@ _CONTEXT.set_forkserver_preload(
 )
 
 
-def _be_worker(folder: str, threads: int, cache: str) -> None:
+def _be_worker(
+    folder: str,
+    threads: int,
+    cache: str,
+    room_gib: float | None,
+    first: Callable[[], object] | None,
+    *more: str,
+) -> None:
     os.setsid()
     # The parent of the forks began before the test set its own.
     os.environ["TUI_LORA_CACHE"] = cache
@@ -51,16 +61,44 @@ def _be_worker(folder: str, threads: int, cache: str) -> None:
     import torch
 
     torch.set_num_threads(threads)
+    if room_gib is not None:
+        most = psutil.Process().memory_info().vms + int(room_gib * 2**30)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
     from tui_lora.worker.train import main
 
-    os._exit(main([folder]))
+    if first is not None:
+        first()
+    os._exit(main([folder, *more]))
 
 
-def start(paths: SessionPaths, threads: int = 1) -> BaseProcess:
-    """A worker for the session; returns when it holds the lock."""
-    given = (str(paths.folder), threads, str(cache_folder()))
+def launch(
+    paths: SessionPaths,
+    threads: int = 1,
+    more: tuple[str, ...] = (),
+    room_gib: float | None = None,
+    first: Callable[[], object] | None = None,
+) -> BaseProcess:
+    """A worker for the session, with `more` arguments, that may not have begun yet.
+
+    With `room_gib` it may have so much memory beside what it has when all is imported; beyond that
+    memory runs out. `first` is done in it before anything else; it has to be a function that can
+    be pickled.
+    """
+    given = (str(paths.folder), threads, str(cache_folder()), room_gib, first, *more)
     process = _CONTEXT.Process(target=_be_worker, args=given, daemon=True)
     process.start()
+    return process
+
+
+def start(
+    paths: SessionPaths,
+    threads: int = 1,
+    more: tuple[str, ...] = (),
+    room_gib: float | None = None,
+    first: Callable[[], object] | None = None,
+) -> BaseProcess:
+    """The same; returns when it holds the lock, or has ended."""
+    process = launch(paths, threads, more, room_gib, first)
     deadline = time.monotonic() + 60
     while lock.holder(paths.lock) is None and process.is_alive():
         assert time.monotonic() < deadline, "the worker did not begin"
@@ -75,8 +113,8 @@ def finish(process: BaseProcess, timeout_s: float = 120) -> int:
     return process.exitcode
 
 
-def train(paths: SessionPaths, threads: int = 1) -> int:
-    return finish(start(paths, threads), timeout_s=900)
+def train(paths: SessionPaths, threads: int = 1, room_gib: float | None = None) -> int:
+    return finish(start(paths, threads, room_gib=room_gib), timeout_s=900)
 
 
 def kill(process: BaseProcess) -> None:

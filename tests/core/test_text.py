@@ -1,5 +1,6 @@
 """Text from outside is harmless afterwards, and numbers read as people write them."""
 
+import json
 import unicodedata
 
 import pytest
@@ -11,6 +12,7 @@ from tui_lora.core.text import (
     clean,
     count,
     duration,
+    escaped,
     number,
     one_line,
     rate,
@@ -151,3 +153,10 @@ def test_duration(value: float | None, shown: str) -> None:
 )
 def test_size(value: float | None, shown: str) -> None:
     assert size(value) == shown
+
+
+@given(text=NASTY)
+def test_a_line_of_json_says_the_same_when_it_is_escaped(text: str) -> None:
+    line = json.dumps({"text": text}, ensure_ascii=False)
+    assert json.loads(escaped(line)) == {"text": text}
+    assert clean(escaped(line)) == escaped(line)

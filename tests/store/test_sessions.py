@@ -23,7 +23,7 @@ from tui_lora.core.events import (
 from tui_lora.core.orders import ORDERS, Stop
 from tui_lora.core.spec import RunSpec, parse_spec
 from tui_lora.core.status import Status
-from tui_lora.store import sessions
+from tui_lora.store import runs, sessions
 from tui_lora.store.paths import SessionPaths, sessions_root
 from tui_lora.store.spec_file import read_spec
 
@@ -175,16 +175,6 @@ def test_a_link_out_of_the_root_is_not_followed(
         sessions.find(root, "one")
     sessions.delete(root, session)
     assert (outside / "run.yaml").exists()
-
-
-def test_a_duplicate_has_the_spec_and_nothing_else(
-    root: Path, session: SessionPaths, spec: RunSpec
-) -> None:
-    write_events(session, AttemptStarted(attempt=1, pid=1))
-    copy = sessions.duplicate(root, session)
-    assert copy.name == "one-2"
-    assert read_spec(copy.spec) == spec
-    assert not copy.events.exists()
 
 
 def test_deleting_leaves_nothing(root: Path, session: SessionPaths) -> None:
@@ -342,7 +332,7 @@ def test_a_garbage_session_never_stops_the_list(
     assert summary.problem
     assert isinstance(sessions.read_worker(session), dict)
     with pytest.raises(UserError):
-        sessions.duplicate(root, session)
+        runs.duplicate(root, session)
     assert [path.name for path in root.iterdir()] == ["one"]
 
 

@@ -15,6 +15,7 @@ from tui_lora.core.view import RunView
 from tui_lora.store import launch, sessions
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.spec_file import read_spec
+from tui_lora.store.spec_now import with_changes
 from tui_lora.ui.app import TuiLora
 from tui_lora.ui.messages import RunChanged
 from tui_lora.ui.page import Page
@@ -56,7 +57,9 @@ def run_of(paths: SessionPaths, status: Status | None = None) -> RunNow:
     view = sessions.fold(paths.events.read_bytes().splitlines(), RunView())
     result = sessions.read_result(paths)
     derived = status or sessions.status_of(paths, view)
-    return RunNow(paths, derived, view, read_spec(paths.spec), "", result)
+    first = read_spec(paths.spec)
+    now = with_changes(first, view.spec_changes)
+    return RunNow(paths, derived, view, now, "", result, first=first)
 
 
 async def show(pilot: Pilot[None], run: RunNow) -> None:

@@ -215,7 +215,12 @@ def advise(asked: AdviseMemory, spec: RunSpec) -> Any:
         peak_process_gib=then.peak_process_gib,
         verdict=fits(then),
     )
-    advice = Advice(forecast=now, verdict=fits(now), changes=(mend,))
+    offered = [mend]
+    if asked.lengths is not None:
+        shorter = {"title": "max length 512", "changes": {"training.max_length": 512}}
+        cuts = {"cut_rows": asked.lengths.beyond(512), "measured_rows": asked.lengths.rows}
+        offered.append(mend.model_copy(update=shorter | cuts))
+    advice = Advice(forecast=now, verdict=fits(now), changes=tuple(offered))
     yield MemoryAdvised(id=asked.id, done=False, advice=advice)
     most = Largest(
         setting="lora.r",

@@ -99,7 +99,7 @@ async def test_help_is_made_from_the_bindings(root: Path) -> None:
     paths = make_session(root)
     write(paths, opening(400), steps(1, 10, 400))
     app = TuiLora(root, session=paths, live=False)
-    async with app.run_test(size=(100, 40)) as pilot:
+    async with app.run_test(size=(100, 60)) as pilot:
         await show(pilot, run_of(paths, Status.RUNNING))
         await pilot.press("question_mark")
         await pilot.pause()

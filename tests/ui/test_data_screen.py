@@ -19,6 +19,7 @@ from tui_lora.core.spec import parse_spec
 from tui_lora.store import launch, sessions
 from tui_lora.ui.app import TuiLora
 from tui_lora.ui.messages import DraftReplaced, SettingsChanged
+from tui_lora.ui.row_lengths import row_lengths
 from tui_lora.ui.state import Draft
 from tui_lora.ui.widgets.dataset_pane import DatasetTable
 from tui_lora.ui.widgets.line import Line, Lines
@@ -409,6 +410,10 @@ async def test_the_cut_and_the_tokens_are_shown(here: Path, root: Path) -> None:
         await pilot.press("x")
         await until(pilot, lambda: "│" not in text_of(app, "#fed"))
         await until(pilot, lambda: "rows cut 20 100%" in text_of(app, "#lengths"))
+        # Whoever asks about these rows next has them.
+        spec, _ = app.draft.check()
+        assert spec is not None
+        assert row_lengths(app.inspector.lengths, spec).rows == 20
         await until(pilot, lambda: "nothing is lost at 16" in text_of(app, "#lengths"))
         await pilot.press("m")
         await until(pilot, lambda: drafted(app, "training.max_length") == 16)

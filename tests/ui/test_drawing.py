@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from textual.content import Content
 
 from tui_lora.core.sensors import CardReading, MachineReading, SensorReading
 from tui_lora.ui.ink import bar, between, fitting, ink, left, right
+from tui_lora.ui.state import RunOnCard
 from tui_lora.ui.terminal import HANGUP_EXIT, too_small
 from tui_lora.ui.widgets.loss_plot import x_limit, y_limits
 from tui_lora.ui.widgets.top_line import sensors
@@ -97,7 +99,7 @@ def test_the_card_in_a_line() -> None:
     assert "11.2 +4.8" in short
     assert len(short) < 50
     assert "▲ tight" in sensors(card(free_gib=0.5), long=True).plain
-    assert "headroom 2.8" in sensors(card(), 2.0, long=True).plain
+    assert "headroom 2.8" in sensors(card(), RunOnCard("auto", 2.0), long=True).plain
     unknown = card(
         total_gib=None, used_gib=None, load_percent=None, heat_celsius=None, power_watts=None
     )
@@ -106,6 +108,60 @@ def test_the_card_in_a_line() -> None:
     assert sensors(None, long=True) == Content("")
     none = SensorReading((), MachineReading(None, None, None, 8), "no driver")
     assert sensors(none, long=False).plain == "no GPU  cpu   —%"
+
+
+@pytest.mark.parametrize("long", [True, False])
+def test_the_predicted_peak_is_a_mark_in_the_card_s_bar(long: bool) -> None:
+    def drawn(peak_gib: float | None) -> str:
+        shown = sensors(card(), RunOnCard("auto", 0.0, peak_gib), long=long).plain
+        return next(word for word in shown.split() if set(word) <= set("━╸─┃▶"))
+
+    plain, width = drawn(None), 20 if long else 10
+    assert len(plain) == width
+    assert drawn(12.0).index("┃") == int(12 / 16 * width)
+    assert drawn(8.0).index("┃") == width // 2
+    assert drawn(17.5) == plain[:-1] + "▶"
+    assert {len(drawn(peak)) for peak in (None, 0.0, 8.0, 16.0, 99.0)} == {width}
+
+
+def several() -> SensorReading:
+    (first,) = card().cards
+    cards = tuple(replace(first, index=i, uuid=f"GPU-{i}", used_gib=4.0 + i) for i in range(3))
+    return replace(card(), cards=cards, visible="1,2")
+
+
+@pytest.mark.parametrize(
+    ("devices", "number", "used"),
+    [("auto", 1, "5.0"), ("2", 2, "6.0"), ("GPU-0", 0, "4.0"), ("cpu", 0, "4.0"), ("7", 0, "4.0")],
+)
+def test_of_several_cards_the_run_s_is_shown(devices: str, number: int, used: str) -> None:
+    for long in (True, False):
+        shown = sensors(several(), RunOnCard(devices), long=long).plain
+        assert shown.startswith(f"#{number} of 3 ")
+        assert f" {used} " in shown
+
+
+def test_a_slice_and_shared_memory_are_called_so() -> None:
+    (whole,) = card().cards
+    name = "NVIDIA A100-SXM4-40GB MIG 1g.5gb"
+    cards = tuple(replace(whole, name=name, slice=place, total_gib=4.75) for place in (0, 2))
+    shown = sensors(replace(card(), cards=cards), long=True).plain
+    assert shown.startswith("#0:0 of 2 A100-SXM4-4…MIG 1g.5gb")
+    assert "the machine’s" in sensors(card(shared=True, total_gib=119.7), long=True).plain
+    assert "120G shared" in sensors(card(shared=True, total_gib=119.7), long=False).plain
+
+
+@pytest.mark.parametrize("long", [True, False])
+def test_a_card_that_does_not_answer_says_since_when(long: bool) -> None:
+    since = time.mktime((2026, 11, 22, 14, 3, 20, 0, 0, -1))
+    figures = dict.fromkeys(
+        ["total_gib", "used_gib", "free_gib", "load_percent", "heat_celsius", "power_watts"]
+    )
+    shown = sensors(card(**figures, silent_since=since), long=long).plain
+    assert "the card does not answer since 14:03" in shown
+    assert "—%" in shown
+    assert "—°C" in shown
+    assert not any(figure in shown for figure in ("11.2", "97", "71", " 0"))
 
 
 def test_too_small_is_a_sentence() -> None:

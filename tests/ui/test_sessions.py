@@ -231,7 +231,7 @@ async def test_a_table_that_comes_back_has_the_keys(root: Path) -> None:
 
 async def test_only_keys_that_work_are_shown_while_typing(several: Path) -> None:
     app = TuiLora(several, live=False)
-    async with app.run_test(size=(120, 24)) as pilot:
+    async with app.run_test(size=(132, 24)) as pilot:
         await listed(pilot, several)
         await until(pilot, lambda: "1-7 screens   ? help   q leave" in keys(app))
         assert "show all" not in keys(app)

@@ -116,7 +116,7 @@ async def test_stop_asks_once_and_gives_an_order(
     async with app.run_test(size=(120, 40)) as pilot:
         run = run_of(running, Status.RUNNING)
         await show(pilot, run)
-        await until(pilot, lambda: "c checkpoint   s stop" in keys(app))
+        await until(pilot, lambda: "s stop   c checkpoint" in keys(app))
         await until(pilot, lambda: "resume" not in keys(app))
         await until(pilot, lambda: "run goes on" in keys(app))
         await pilot.press("s")
@@ -148,9 +148,7 @@ async def test_resume_starts_the_worker(
     running: SessionPaths, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[SessionPaths] = []
-    monkeypatch.setattr(
-        "tui_lora.store.runs.resume", lambda paths, on_progress: started.append(paths)
-    )
+    monkeypatch.setattr("tui_lora.store.runs.resume", lambda paths, **_: started.append(paths))
     app = TuiLora(root, session=running, live=False)
     async with app.run_test(size=(120, 40)) as pilot:
         await show(pilot, run_of(running, Status.INTERRUPTED))

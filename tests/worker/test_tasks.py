@@ -269,18 +269,21 @@ def test_other_labels_than_at_the_start_are_refused(
 def test_a_step_is_the_same_however_its_rows_are_cut_up(
     root: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
+    """Under `on_oom: retry` they are: the order of the rows is still that of run.yaml."""
+    spec = spec_of(
+        "classification", tiny_model, tmp_path, lora__dropout=0.0, training__max_steps=2,
+        training__micro_batch=4, training__accumulation=1, dataset__eval_share=0.0,
+    )  # fmt: skip
+    cut_up = json.dumps({"training.micro_batch": 1, "training.accumulation": 4})
     found = []
-    for micro_batch, accumulation in ((4, 1), (1, 4)):
-        spec = spec_of(
-            "classification", tiny_model, tmp_path, lora__dropout=0.0, training__max_steps=2,
-            training__micro_batch=micro_batch, training__accumulation=accumulation,
-            dataset__eval_share=0.0,
-        )  # fmt: skip
-        view = view_of(trained(root / str(micro_batch), spec))
+    for more in ((), ("--changes", cut_up)):
+        paths = sessions.create(root, f"run-{len(more)}", spec)
+        assert workers.finish(workers.start(paths, more=more)) == 0, paths.log.read_text()[-2000:]
+        view = view_of(paths)
         found.append((view.loss.buckets[0].mean, view.grad_norm.buckets[0].mean))
     assert found[0] == pytest.approx(found[1], rel=1e-4)
     # Of a head that begins at random the loss is near ln 3, whatever the rows.
-    assert found[0][0] == pytest.approx(1.0986, abs=0.1)
+    assert found[0][0] == pytest.approx(1.0986, abs=0.2)
 
 
 def test_no_second_copy_of_the_base_is_held_for_pairs(tiny_model: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tui_lora.core.wire import Message, Wire
 Verdict = Literal["done", "stopped", "paused", "failed", "out_of_memory"]
 
 
-SettingValue = bool | int | float | str | tuple[str, ...] | None
+SettingValue = bool | int | float | str | tuple[str, ...] | dict[str, str] | dict[str, float] | None
 """What a setting may be changed to."""
 
 
@@ -92,12 +92,23 @@ class SpecChanged(Event):
     reason: str = ""
 
 
+class ChangesRefused(Event):
+    """The worker found what nobody had accepted, and ended: `rows` that are not those of the start,
+    or another `template`."""
+
+    type: ClassVar[str] = "changes_refused"
+    what: tuple[str, ...] = ()
+
+
 class MemoryForecasted(Event):
     """How much of its card the run should take at its peak, by the simulation; None where that is
-    not known, and `unknown` says why. `context_source` says where CUDA's own share is from."""
+    not known, and `unknown` says why. `context_source` says where CUDA's own share is from,
+    `tokens` how long the rows are that it was reckoned for, `driver` the version of the card's."""
 
     type: ClassVar[str] = "memory_forecasted"
     card: str
+    tokens: int | None = None
+    driver: str = ""
     total_gib: float | None = None
     forecast: Forecast | None = None
     unknown: str = ""
@@ -193,6 +204,22 @@ class Heartbeat(Event):
     next_s: float
 
 
+class HoldChanged(Event):
+    """The run waits with everything loaded, or goes on."""
+
+    type: ClassVar[str] = "hold_changed"
+    holding: bool
+
+
+class GuardTripped(Event):
+    """A guard saw what it watches for; `action` is what it does about it (warn, pause, stop)."""
+
+    type: ClassVar[str] = "guard_tripped"
+    guard: str
+    action: str
+    text: str
+
+
 class OrderAnswered(Event):
     type: ClassVar[str] = "order_answered"
     id: str
@@ -250,6 +277,16 @@ class MemoryRanOut(Event):
     message: str = ""
 
 
+class MemoryCreeps(Event):
+    """The run's memory grows slowly and without end: by so much in 100 steps, to `gib` by now, so
+    that there would be no more of it at step `full_at`, before the run's end."""
+
+    type: ClassVar[str] = "memory_creeps"
+    gib: float
+    per_100_steps_gib: float
+    full_at: int
+
+
 class AttemptFinished(Event):
     """The last event of an attempt; `result.json` says the same and is what counts."""
 
@@ -267,6 +304,7 @@ EVENTS: Wire[Event] = Wire(
     ModelLoaded,
     ChoicesMade,
     SpecChanged,
+    ChangesRefused,
     MemoryForecasted,
     RunPlanned,
     StepDone,
@@ -275,9 +313,12 @@ EVENTS: Wire[Event] = Wire(
     AdapterSaved,
     Notice,
     Heartbeat,
+    HoldChanged,
+    GuardTripped,
     OrderAnswered,
     MemoryMeasured,
     MemoryRanOut,
+    MemoryCreeps,
     AttemptFinished,
 )
 

@@ -82,6 +82,8 @@ SECTION_TITLES = {
     "training": "Training",
     "evaluation": "Evaluation",
     "hardware": "Hardware",
+    "guards": "Guards",
+    "hooks": "Hooks",
     "experimental": "Experimental",
 }
 

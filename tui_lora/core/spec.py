@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from tui_lora.core.dataset_spec import DatasetSpec as DatasetSpec
 from tui_lora.core.errors import Problem, SpecError
 from tui_lora.core.experimental_spec import ExperimentalSpec as ExperimentalSpec
+from tui_lora.core.guards_spec import GuardsSpec, HooksSpec
 from tui_lora.core.lora_spec import LoraSpec as LoraSpec
 from tui_lora.core.quantization_spec import QuantizationSpec as QuantizationSpec
 from tui_lora.core.section import Section, setting
@@ -203,6 +204,8 @@ class RunSpec(Section):
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     hardware: HardwareSpec = HardwareSpec()
+    guards: GuardsSpec = GuardsSpec()
+    hooks: HooksSpec = HooksSpec()
     experimental: ExperimentalSpec = ExperimentalSpec()
 
     @property

@@ -15,6 +15,7 @@ UNKNOWN = "—"
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
+_IN_JSON = re.compile(f"[\u2028\u2029]|{_UNSAFE.pattern}")
 
 
 def clean(text: str, *, max_chars: int | None = None) -> str:
@@ -29,6 +30,11 @@ def clean(text: str, *, max_chars: int | None = None) -> str:
 def one_line(text: str, *, max_chars: int | None = None) -> str:
     """`clean`, with line breaks shown as ⏎."""
     return clean(clean(text).replace("\n", "⏎"), max_chars=max_chars)
+
+
+def escaped(json_line: str) -> str:
+    """A line of JSON that says the same, with what could steer a terminal as `\\uXXXX`."""
+    return _IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", json_line)
 
 
 def shorten_middle(text: str, width: int) -> str:

@@ -16,7 +16,10 @@ from tui_lora.core.events import (
     ChoicesMade,
     Evaluated,
     Event,
+    GuardTripped,
     Heartbeat,
+    HoldChanged,
+    MemoryCreeps,
     MemoryForecasted,
     MemoryMeasured,
     MemoryRanOut,
@@ -91,9 +94,12 @@ class RunView:
     forecast: MemoryForecasted | None = None
     measured: MemoryMeasured | None = None
     ran_out: MemoryRanOut | None = None
+    creeps: MemoryCreeps | None = None
     checkpoint: CheckpointSaved | None = None
     checkpoint_steps: list[int] = field(default_factory=list)
     adapter: AdapterSaved | None = None
+    holding: bool = False
+    holding_since: float | None = None
     verdict: Verdict | None = None
     verdict_message: str = ""
     answers: dict[str, OrderAnswered] = field(default_factory=dict)
@@ -157,6 +163,9 @@ class RunView:
                 self.measured = event
             case MemoryRanOut():
                 self.ran_out = event
+            case MemoryCreeps():
+                self.creeps = event
+                self._say(event, "warning", creeping_text(event))
             case RunPlanned():
                 labels = tuple(clean(label) for label in event.labels)
                 self.plan = event.model_copy(update={"labels": labels})
@@ -174,6 +183,16 @@ class RunView:
                 self._say(event, "info", f"adapter saved  {taken}")
             case Notice():
                 self._say(event, event.level, event.text)
+            case HoldChanged():
+                self.holding = event.holding
+                # What the step came to is told when the run goes on.
+                self.step = max(self.step, event.step or 0)
+                self.holding_since = event.t if event.holding else None
+                words = "holding, with everything loaded" if event.holding else "going on"
+                self._say(event, "info", words)
+            case GuardTripped():
+                level = "warning" if event.action == "warn" else "error"
+                self._say(event, level, event.text)
             case OrderAnswered():
                 self.answers[event.id] = event
                 self._say(event, "info" if event.ok else "warning", event.message)
@@ -276,7 +295,8 @@ class RunView:
         self.phases = []
         self.phase = None
         self.last_step = None
-        self.measured = self.ran_out = None
+        self.measured = self.ran_out = self.creeps = None
+        self.holding = False
         self.verdict, self.verdict_message = None, ""
         back_to = event.resumed_from or 0
         for series in (
@@ -353,6 +373,12 @@ def loaded_text(event: ModelLoaded) -> str:
         parts.append(f"{number(event.memory_bytes / 2**30)} GiB {where}")
     what = f": {', '.join(parts)}" if parts else ""
     return f"model loaded in {duration(event.seconds)}{what}"
+
+
+def creeping_text(event: MemoryCreeps) -> str:
+    """`memory grows by 0.12 GiB in 100 steps: none left near step 1,240`."""
+    grows = f"memory grows by {number(event.per_100_steps_gib)} GiB in 100 steps"
+    return f"{grows}: none left near step {event.full_at:,}"
 
 
 def perplexity(loss: float | None) -> float | None:

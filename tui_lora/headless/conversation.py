@@ -48,23 +48,10 @@ class Conversation:
     def __init__(
         self, targets: Sequence[ChatTarget], on_phase: Callable[[str], None] = lambda label: None
     ) -> None:
-        first = targets[0]
-        for other in targets[1:]:
-            if first.classifier or other.classifier:
-                raise UserError(
-                    f"{first.name if first.classifier else other.name} gives labels instead of "
-                    "answers, so it shares its base with nobody.",
-                    then="Ask it alone.",
-                )
-            if other.base != first.base:
-                raise UserError(
-                    f"{first.name} and {other.name} are on different bases "
-                    f"({first.model.id} and {other.model.id}).",
-                    then="Side by side works for one base and its adapters.",
-                )
+        check_together(targets)
         self._heard: queue.SimpleQueue[FromChat | _Ended] = queue.SimpleQueue()
         self._worker: PipeWorker[ToChat, FromChat] = PipeWorker(
-            start_chat(first),
+            start_chat(targets[0]),
             sends=TO_CHAT,
             hears=FROM_CHAT,
             on_message=self._heard.put,
@@ -160,3 +147,21 @@ class Conversation:
                 f"the chat worker ended (exit code {message.code}): {last}", exit_code=1
             )
         return message
+
+
+def check_together(targets: Sequence[ChatTarget]) -> None:
+    """Refuse targets that cannot share a base, before anything is loaded. Raises UserError."""
+    first = targets[0]
+    for other in targets[1:]:
+        if first.classifier or other.classifier:
+            raise UserError(
+                f"{first.name if first.classifier else other.name} gives labels instead of "
+                "answers, so it shares its base with nobody.",
+                then="Ask it alone.",
+            )
+        if other.base != first.base:
+            raise UserError(
+                f"{first.name} and {other.name} are on different bases "
+                f"({first.model.id} and {other.model.id}).",
+                then="Side by side works for one base and its adapters.",
+            )

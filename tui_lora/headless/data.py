@@ -97,9 +97,10 @@ def data(
     if json_wanted:
         to_stdout(json.dumps(as_json(checked, found.lengths, found.row)))
     else:
-        lines = report_lines(spec, checked, found.lengths)
-        for line in lines + (row_lines(spec, found.row) if found.row is not None else []):
+        for line in report_lines(spec, checked, found.lengths):
             to_stdout(line)
+        for line in row_lines(spec, found.row) if found.row is not None else ():
+            to_stdout(line, styled=True)
     if not checked.usable_rows:
         raise _unusable(path, checked)
     if "labels" in checked.kinds:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from tui_lora.core.metrics import BY_NAME, IN_SHORT, figure
 from tui_lora.core.status import Status
-from tui_lora.core.text import count, duration, number, rate
+from tui_lora.core.text import clean, count, duration, escaped, number, rate
 from tui_lora.core.view import RunView
 from tui_lora.store.journal import Tail
 from tui_lora.store.paths import SessionPaths
@@ -27,7 +27,7 @@ _WAIT_LINE_S = 10.0
 def follow(paths: SessionPaths, say: Print, *, raw: bool = False) -> Status:
     """Print the run from its beginning until its worker ends; returns the status then.
 
-    `raw` prints the event lines as they stand. KeyboardInterrupt is the caller's: the run goes on.
+    `raw` prints the event lines as JSON. KeyboardInterrupt is the caller's: the run goes on.
     """
     with _interrupts() as interrupted:
         return _follow(paths, say, raw, interrupted)
@@ -65,7 +65,7 @@ def _follow(paths: SessionPaths, say: Print, raw: bool, interrupted: threading.E
             for line in lines:
                 fold([line], view)
                 if raw:
-                    say(line.decode("utf-8", errors="replace"))
+                    say(escaped(line.decode("utf-8", errors="replace")))
                 else:
                     teller.tell(view, live=alive)
         if not raw:
@@ -160,7 +160,8 @@ def _metrics(view: RunView) -> str:
     )
 
 
-def to_stdout(text: str) -> None:
-    """One line, at once, also into a pipe."""
-    sys.stdout.write(text + "\n")
+def to_stdout(text: str, *, styled: bool = False) -> None:
+    """One line, at once, also into a pipe. Whatever steers a terminal is taken out of it, but where
+    it is `styled` by us."""
+    sys.stdout.write((text if styled else clean(text)) + "\n")
     sys.stdout.flush()

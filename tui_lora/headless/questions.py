@@ -29,11 +29,13 @@ class _Ended:
 class Questions(Generic[Sent, Heard]):
     """Used as a context manager; the worker ends with it, also when Ctrl-C ends the waiting."""
 
-    def __init__(self, kind: str, *, sends: Wire[Sent], hears: Wire[Heard]) -> None:
+    def __init__(
+        self, kind: str, *, sends: Wire[Sent], hears: Wire[Heard], devices: str = "cpu"
+    ) -> None:
         self._kind = kind
         self._heard: queue.SimpleQueue[Heard | _Ended] = queue.SimpleQueue()
         try:
-            process = start_pipe_worker(kind, devices="cpu")
+            process = start_pipe_worker(kind, devices=devices)
         except OSError as error:
             raise UserError(
                 f"the {kind} worker could not be started: {error.strerror}.", exit_code=1

@@ -7,6 +7,7 @@ from typing import Any
 
 from tui_lora.core.errors import UserError
 from tui_lora.core.text import clean
+from tui_lora.store.inside import check_inside
 from tui_lora.store.json_file import read_object
 from tui_lora.store.weights import BadWeights, read_safetensors
 
@@ -25,6 +26,7 @@ def check_adapter_files(folder: Path) -> dict[str, Any]:
             f"{shown} holds no {CONFIG}, so it is no PEFT adapter.",
             then="Choose the folder that save_pretrained wrote: a session's adapter/.",
         )
+    check_inside(folder)
     if not (folder / WEIGHTS).is_file():
         if (folder / "adapter_model.bin").is_file():
             raise UserError(

@@ -9,8 +9,11 @@ from pathlib import Path
 from tui_lora.core.errors import UserError
 from tui_lora.core.spec import ModelSpec, QuantizationSpec
 from tui_lora.core.text import clean
+from tui_lora.core.variants import CHANGE_THE_BASE
 from tui_lora.store import sessions
 from tui_lora.store.adapter_labels import read_labels
+from tui_lora.store.checkpoints import Checkpoint
+from tui_lora.store.inside import check_inside
 from tui_lora.store.paths import SessionPaths, model_place
 from tui_lora.store.resolved import model_commit
 from tui_lora.store.spec_now import spec_now
@@ -21,6 +24,8 @@ class ChatTarget:
     """A base model and, unless it is the base itself, an adapter folder to put on it.
 
     `classifier`: the adapter has a head of its own and gives labels instead of answers.
+    `most_tokens` and `most_gib` hold a conversation and the worker's share of its card to what was
+    counted, where something trains beside it.
     """
 
     name: str
@@ -30,6 +35,8 @@ class ChatTarget:
     adapter: Path | None = None
     session: SessionPaths | None = None
     classifier: bool = False
+    most_tokens: int | None = None
+    most_gib: float | None = None
 
     @property
     def base(self) -> tuple[str, str | None, str | None, str, str, str]:
@@ -40,7 +47,10 @@ class ChatTarget:
         place, alone = model_place(self.model.id), str(self.adapter) if self.classifier else ""
         model = self.model
         code = model.trust_remote_code
-        return place, model.revision, code, model.dtype, self.quantization.scheme, alone
+        stored = self.quantization
+        # What else is set says nothing where nothing is quantized.
+        how = "" if stored.scheme == "none" else stored.model_dump_json()
+        return place, model.revision, code, model.dtype, how, alone
 
 
 def target(root: Path, text: str) -> ChatTarget:
@@ -64,6 +74,7 @@ def session_target(paths: SessionPaths) -> ChatTarget:
     """A session's adapter, on the very weights that it was trained on: a Hub model at the commit of
     the run, whatever `main` is by now. Raises UserError when it has none yet."""
     spec = spec_now(paths)
+    check_inside(paths.folder)
     if sessions.adapter_bytes(paths.adapter) is None:
         raise UserError(
             f"{paths.name} has no adapter yet.",
@@ -78,6 +89,29 @@ def session_target(paths: SessionPaths) -> ChatTarget:
         paths.adapter,
         paths,
         spec.task == "classification" or bool(read_labels(paths.adapter)),
+    )
+
+
+def checkpoint_target(paths: SessionPaths, checkpoint: Checkpoint) -> ChatTarget:
+    """The adapter as it was at a checkpoint of a session. Raises UserError where it means nothing
+    on the base alone, and where its files are not there."""
+    spec = spec_now(paths)
+    if spec.lora.variant in CHANGE_THE_BASE:
+        raise UserError(
+            f"{spec.lora.variant} takes a part out of the base's weights, so a checkpoint's "
+            "adapter answers wrongly on the base as it is.",
+            then="Talk to the adapter that is saved when the run ends or is stopped.",
+        )
+    of_folder = adapter_target(checkpoint.folder)
+    commit = model_commit(paths)
+    return ChatTarget(
+        f"{paths.name} at step {checkpoint.step:,}",
+        spec.model.model_copy(update={"revision": commit}) if commit else spec.model,
+        spec.quantization,
+        spec.hardware.devices,
+        checkpoint.folder,
+        paths,
+        spec.task == "classification" or of_folder.classifier,
     )
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+_ANEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+
 
 def write_whole(path: Path, text: str) -> None:
-    """Replace `path` by `text` (UTF-8); raises OSError and leaves the old file as it was."""
+    """Replace `path` by `text` (UTF-8), for its owner alone to read; raises OSError and leaves the
+    old file as it was."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with beside.open("w", encoding="utf-8") as file:
+        with os.fdopen(os.open(beside, _ANEW, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

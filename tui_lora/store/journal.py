@@ -2,46 +2,65 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
+import stat
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 MAX_LINE_BYTES = 1 << 20
 
+_APPENDED = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+"""Not through a link: one that came with a session could let us write anywhere."""
+
 
 def append_line(path: Path, line: str) -> None:
-    """Append `line` (with its newline) in one write, so that several processes may."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    """Append `line` (with its newline) in one write, so that several processes may.
+
+    A line that a full disk tore before is ended first. Raises OSError, also when the disk took
+    only a part of it.
+    """
+    data = line.encode("utf-8", errors="replace")
+    descriptor = os.open(path, _APPENDED, 0o600)
     try:
-        os.write(descriptor, line.encode("utf-8", errors="replace"))
+        if _is_torn(descriptor):
+            data = b"\n" + data
+        if os.write(descriptor, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
         os.close(descriptor)
+
+
+def _is_torn(descriptor: int) -> bool:
+    """Whether a file's last line lacks its end."""
+    size = os.fstat(descriptor).st_size
+    return bool(size) and os.pread(descriptor, 1, size - 1) != b"\n"
 
 
 class Appender:
     """The one writer of a journal; keeps the file open and writes whole lines.
 
-    What a killed writer left of its last line is ended first, so that it spoils no line but its
-    own. A line that cannot be written (a full disk) is dropped and counted: the run is worth more
-    than its log.
+    What a killed writer or a full disk left of a line is ended before the next, so that it spoils
+    no line but its own. A line that cannot be written (a full disk) is dropped and counted: the run
+    is worth more than its log.
     """
 
     def __init__(self, path: Path) -> None:
         self.dropped = 0
-        self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-        size = os.fstat(self._descriptor).st_size
-        if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
-            os.write(self._descriptor, b"\n")
+        self._descriptor = os.open(path, _APPENDED, 0o600)
+        self._torn = _is_torn(self._descriptor)
 
     def append(self, line: str, *, durable: bool = False) -> bool:
         """Write one line; False when the disk would not take it."""
         data = line.encode("utf-8", errors="replace")
+        if self._torn:
+            data = b"\n" + data
         try:
             written = os.write(self._descriptor, data)
+            self._torn = written < len(data) and _is_torn(self._descriptor)
             if written < len(data):
-                # End the torn line as well as the disk allows; the reader counts it as bad.
-                os.write(self._descriptor, b"\n")
                 raise OSError("short write")
             if durable:
                 os.fsync(self._descriptor)
@@ -86,7 +105,7 @@ class Tail:
         never passed.
         """
         try:
-            with self.path.open("rb") as file:
+            with _opened(self.path) as file:
                 if os.fstat(file.fileno()).st_size < self.offset:
                     self.offset, self.restarted, self._skipping = 0, True, False
                 file.seek(self.offset)
@@ -117,6 +136,15 @@ class Tail:
         short = [line for line in lines if len(line) <= MAX_LINE_BYTES]
         self.too_long += len(lines) - len(short)
         return short
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A file to be read; for a pipe that stands in its place nobody waits. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "no file")
+    return os.fdopen(descriptor, "rb")
 
 
 def last_lines(path: Path, max_bytes: int) -> tuple[list[bytes], int]:
@@ -150,6 +178,6 @@ def last_line_with(
             if at < 0:
                 return None
             begin, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
-            return (begin, data[begin:end]) if end >= 0 else None
+            return (begin, data[begin:end]) if 0 <= end <= begin + MAX_LINE_BYTES else None
     except (OSError, ValueError):  # an empty file cannot be mapped
         return None

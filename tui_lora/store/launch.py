@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tui_lora.core.errors import UserError
 from tui_lora.core.text import clean
 from tui_lora.store import lock
+from tui_lora.store.inside import check_inside
 from tui_lora.store.paths import SessionPaths, expanded
+from tui_lora.store.sessions import read_worker
+from tui_lora.store.sudden_end import boot_id
 
 if TYPE_CHECKING:
     from tui_lora.store.adapters import ChatTarget
@@ -24,10 +28,15 @@ Process = subprocess.Popen[bytes]
 """A started process, for those who hold one and must not start any."""
 
 FOLDERS = (
-    "TUI_LORA_CACHE", "TUI_LORA_CONFIG", "TUI_LORA_SESSIONS", "XDG_CACHE_HOME",
+    "TUI_LORA_CACHE", "TUI_LORA_CONFIG", "TUI_LORA_DATA", "TUI_LORA_SESSIONS", "XDG_CACHE_HOME",
     "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE",
 )  # fmt: skip
 """Variables that name folders, and may do so as seen from where the viewer was started."""
+
+HOOK_S = 60.0
+"""How long a user's command may take when a run ends."""
+
+_APPENDED = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
 
 _STARTED: list[Process] = []
 """Workers that this process started: kept so that the ended ones are reaped."""
@@ -66,10 +75,12 @@ def start_training(
     devices: str = "auto",
     changes: Mapping[str, Any] | None = None,
     reason: str = "",
-    wait_s: float = 20.0,
+    accept: Collection[str] = (),
+    wait_s: float = 60.0,
 ) -> int:
     """Start a worker that belongs to no terminal; returns its pid once it holds the session's lock.
-    `changes` are settings that the run goes on with from here, and `reason` says why.
+    `changes` are settings that the run goes on with from here, and `reason` says why;
+    `accept` names what is otherwise than before and may be.
 
     Its input is /dev/null and its output goes to worker.log: nothing that happens to the caller
     can block or end it. Raises UserError when the session already runs or the worker dies at once.
@@ -81,9 +92,10 @@ def start_training(
             then=f"Watch it: tui-lora watch {paths.name}",
         )
     _reap()
-    with paths.log.open("ab") as log:
+    check_inside(paths.folder)
+    with os.fdopen(os.open(paths.log, _APPENDED, 0o600), "ab") as log:
         process = subprocess.Popen(
-            _command("train", str(paths.folder), *_changes(changes, reason)),
+            _command("train", str(paths.folder), *asked_of(changes, reason, accept)),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -106,6 +118,9 @@ def start_training(
                 exit_code=1,
             )
         time.sleep(0.02)
+    # It must not begin after all, beside another that is started in its place.
+    process.kill()
+    process.wait()
     raise UserError(
         f"the worker of {paths.name} did not begin within {wait_s:.0f} s.",
         where=str(paths.log),
@@ -114,10 +129,57 @@ def start_training(
     )
 
 
-def _changes(changes: Mapping[str, Any] | None, reason: str) -> tuple[str, ...]:
-    if not changes:
-        return ()
-    return "--changes", json.dumps(dict(changes)), "--reason", reason
+def train_on(
+    paths: SessionPaths,
+    descriptor: int,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+) -> NoReturn:
+    """Become the session's worker anew: this very process, so that pid, log and lock stay, but with
+    none of its memory. Only for a train worker, in its main thread.
+
+    `descriptor` is that of the lock, `environment` what the worker was started with. Raises
+    OSError, and then it is still itself.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    lock.keep_beyond(descriptor)
+    # A stop by the system waits until the worker listens again.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        os.execve(
+            sys.executable,
+            _command("train", str(paths.folder), *arguments, "--lock", str(descriptor)),
+            dict(environment),
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        lock.kept(paths.lock, descriptor)
+
+
+def start_when_gone(root: Path, card: str, environment: Mapping[str, str], log: Path) -> None:
+    """Start what starts the next session of a root's queue on a card, once the calling process is
+    gone. Only for a train worker that ends; what is said goes to `log`. Raises OSError."""
+    with log.open("ab") as output:
+        subprocess.Popen(
+            _command("next", str(root), "--card", card, "--after", str(os.getpid())),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=root,
+            env=dict(environment),
+            start_new_session=True,
+            close_fds=True,
+            umask=0o077,
+        )
+
+
+def asked_of(
+    changes: Mapping[str, Any] | None, reason: str, accept: Collection[str]
+) -> tuple[str, ...]:
+    """What a train worker is told beside its session, as arguments; see `start_training`."""
+    told = ("--changes", json.dumps(dict(changes)), "--reason", reason) if changes else ()
+    return *told, *(("--accept", json.dumps(sorted(accept))) if accept else ())
 
 
 def start_pipe_worker(kind: str, *arguments: str, devices: str = "auto") -> subprocess.Popen[bytes]:
@@ -146,18 +208,22 @@ def start_chat(target: ChatTarget) -> subprocess.Popen[bytes]:
     revision = ("--revision", model.revision) if model.revision else ()
     code = ("--trust-remote-code", model.trust_remote_code) if model.trust_remote_code else ()
     classifier = ("--classifier", str(target.adapter)) if target.classifier else ()
+    tokens = ("--most-tokens", str(target.most_tokens)) if target.most_tokens else ()
+    memory = ("--most-gib", f"{target.most_gib:.3f}") if target.most_gib is not None else ()
     return start_pipe_worker(
         "chat",
         target.model.id,
         "--devices",
         target.devices,
         "--quantization",
-        target.quantization.scheme,
+        target.quantization.model_dump_json(),
         "--dtype",
         target.model.dtype,
         *revision,
         *code,
         *classifier,
+        *tokens,
+        *memory,
         devices=target.devices,
     )
 
@@ -188,6 +254,44 @@ def run_pip(*arguments: str, log: Path, scratch: Path) -> Process:
         )
 
 
+def wait_out(process: Process, limit_s: float) -> tuple[bytes, bytes, int | None]:
+    """All that a pipe worker wrote (output, errors) and its exit code; None where it was killed,
+    since it had not ended within `limit_s`."""
+    try:
+        out, err = process.communicate(timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return *process.communicate(), None
+    return out, err, process.returncode
+
+
+def run_hook(command: str, told: Mapping[str, str], paths: SessionPaths) -> str:
+    """Run a user's command by /bin/sh in a session's folder and wait a minute for it; returns what
+    became of it. `told` stands in its environment, what it says goes to worker.log. Never raises.
+    """
+    try:
+        with paths.log.open("ab") as log:
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=paths.folder,
+                env={**os.environ, **told},
+                start_new_session=True,
+                close_fds=True,
+            )
+        try:
+            return f"ended with exit code {process.wait(HOOK_S)}"
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return f"ended by us: it took longer than {HOOK_S:.0f} s"
+    except (OSError, ValueError) as error:
+        return f"could not be run: {error}"
+
+
 def end(process: subprocess.Popen[bytes], patience_s: float = 2.0) -> None:
     """Close a pipe worker's input, wait for it to leave, and kill it if it does not."""
     if process.stdin is not None:
@@ -198,6 +302,63 @@ def end(process: subprocess.Popen[bytes], patience_s: float = 2.0) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def signal_worker(paths: SessionPaths, number: signal.Signals) -> int:
+    """Send a signal to the session's train worker; returns its pid.
+
+    Only to the very process that holds the session's lock and is the one that worker.json tells
+    of: a number that was given to another process by now is never signalled. Raises UserError.
+    """
+    told = read_worker(paths)
+    pid = told.get("pid")
+    if lock.holder(paths.lock) is None:
+        raise UserError(f"{paths.name} is not running, so there is nobody to signal.")
+    if not isinstance(pid, int) or pid <= 1:
+        raise _not_signalled(paths, "worker.json does not say which process it is")
+    try:
+        # From here on it is this process or none, even if it ends and its number is given anew.
+        process = os.pidfd_open(pid)
+    except (OSError, OverflowError):
+        raise _not_signalled(paths, f"there is no process {pid} here") from None
+    try:
+        if told.get("boot_id") != boot_id():
+            raise _not_signalled(paths, f"process {pid} was begun before this machine was")
+        if "started_ticks" in told and told["started_ticks"] != started_ticks(pid):
+            raise _not_signalled(paths, f"process {pid} is another one by now")
+        held = lock.holder(paths.lock)
+        if held != pid:
+            whose = f"process {held}" if held else "a process that cannot be seen from here"
+            raise _not_signalled(paths, f"the lock is held by {whose}, not by {pid}")
+        signal.pidfd_send_signal(process, number)
+    except ProcessLookupError:
+        raise UserError(f"{paths.name} has just ended.") from None
+    except PermissionError:
+        raise _not_signalled(paths, f"process {pid} belongs to another user") from None
+    finally:
+        os.close(process)
+    return pid
+
+
+def started_ticks(pid: int) -> int | None:
+    """When a process began, in clock ticks since the machine did, which setting the clock does not
+    change; None where it is not there. The 22nd field of /proc/PID/stat (man 5 proc)."""
+    try:
+        told = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    # The second field is the program's name in brackets, and may hold anything.
+    after_name = told.rpartition(")")[2].split()
+    return int(after_name[19]) if len(after_name) > 19 else None
+
+
+def _not_signalled(paths: SessionPaths, why: str) -> UserError:
+    return UserError(
+        f"the worker of {paths.name} is not signalled: {why}.",
+        where=str(paths.worker),
+        then="End it where it was started, if it must end now.",
+        exit_code=1,
+    )
 
 
 def lives(pid: int) -> bool:

@@ -40,6 +40,16 @@ class SessionPaths:
         return self.folder / "orders.jsonl"
 
     @property
+    def notes(self) -> Path:
+        """What people add: pins; one JSON object a line, appended by any viewer."""
+        return self.folder / "notes.jsonl"
+
+    @property
+    def parent(self) -> Path:
+        """Of a branch: the checkpoint that it was made from."""
+        return self.folder / "parent.json"
+
+    @property
     def result(self) -> Path:
         return self.folder / "result.json"
 
@@ -69,6 +79,11 @@ class SessionPaths:
         return self.folder / "reference"
 
     @property
+    def start(self) -> Path:
+        """Of a branch that begins anew: the adapter of its parent that it starts from."""
+        return self.folder / "start"
+
+    @property
     def left_out(self) -> Path:
         """Rows that were not trained on, each with what is wrong with it: JSON, one a line."""
         return self.folder / "left-out.jsonl"
@@ -82,9 +97,19 @@ class SessionPaths:
         return self.folder / "chats"
 
 
+def is_name(name: str) -> bool:
+    """Whether a session may be called so."""
+    return _NAME.fullmatch(name) is not None and name[0] not in ".-"
+
+
+def stays_in(root: Path, path: Path) -> bool:
+    """Whether `path`, which stands in `root`, is there itself, or a link to something in it."""
+    return not path.is_symlink() or path.resolve().is_relative_to(root.resolve())
+
+
 def check_name(name: str) -> str:
     """`name` if a session may be called so; raises UserError. Keeps a session inside its root."""
-    if not _NAME.fullmatch(name) or name[0] in ".-":
+    if not is_name(name):
         raise UserError(
             f"{clean(name, max_chars=80)!r} cannot name a session.",
             then="Use 1 to 64 of the letters A-Z a-z, digits, dot, dash and underscore; "
@@ -118,6 +143,15 @@ def config_folder() -> Path:
     import platformdirs
 
     return expanded(os.environ.get("TUI_LORA_CONFIG") or platformdirs.user_config_dir("tui_lora"))
+
+
+def memory_table() -> Path:
+    """What runs on this machine's cards took, one line each; it belongs to the user, not to any
+    sessions."""
+    import platformdirs
+
+    given = os.environ.get("TUI_LORA_DATA")
+    return expanded(given or platformdirs.user_data_dir("tui_lora")) / "memory.jsonl"
 
 
 def data_folder() -> Path:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tui_lora.core.errors import UserError
 from tui_lora.core.events import EVENTS, AttemptStarted, Evaluated, Event, Result
 from tui_lora.core.orders import ORDERS, Order, SaveCheckpoint, Stop
+from tui_lora.core.queue import Turn
 from tui_lora.core.spec import RunSpec
 from tui_lora.core.status import Evidence, Status, derive
 from tui_lora.core.text import clean
@@ -22,7 +24,9 @@ from tui_lora.core.view import RunView
 from tui_lora.store import lock
 from tui_lora.store.atomic import write_whole
 from tui_lora.store.journal import Tail, append_line, last_line_with, last_lines
-from tui_lora.store.paths import SessionPaths, check_name
+from tui_lora.store.parent import Parent, read_parent
+from tui_lora.store.paths import SessionPaths, check_name, is_name, stays_in
+from tui_lora.store.queue_file import forget, read_queue
 from tui_lora.store.spec_file import read_spec, to_yaml
 
 E = TypeVar("E", bound=Event)
@@ -43,7 +47,9 @@ class Summary:
     """A session in a line. Losses in nats a token, memory in GiB, times in unix seconds.
 
     `problem` says why the spec could not be read; the other figures may still stand. `metrics` are
-    those of the latest evaluation of the adapter, `base_metrics` the base's.
+    those of the latest evaluation of the adapter, `base_metrics` the base's. `turn` and `refused`
+    (why it could not be started) are those of the queue, where they were asked for. `parent` is the
+    checkpoint that it was branched from.
     """
 
     name: str
@@ -67,6 +73,9 @@ class Summary:
     task: str | None = None
     base_metrics: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    turn: Turn | None = None
+    refused: str = ""
+    parent: Parent | None = None
 
 
 def make_root(root: Path) -> Path:
@@ -76,12 +85,16 @@ def make_root(root: Path) -> Path:
     except OSError as error:
         raise _unwritable(root, error) from None
     if not os.access(root, os.W_OK | os.X_OK):
-        raise _unwritable(root, None)
+        why = errno.EROFS if os.statvfs(root).f_flag & os.ST_RDONLY else errno.EACCES
+        raise _unwritable(root, OSError(why, os.strerror(why)))
     return root
 
 
-def create(root: Path, name: str, spec: RunSpec) -> SessionPaths:
-    """A new session with its run.yaml, in place at once or not at all. Raises UserError."""
+def create(
+    root: Path, name: str, spec: RunSpec, fill: Callable[[Path], None] | None = None
+) -> SessionPaths:
+    """A new session with its run.yaml and what `fill` puts into its folder, in place at once or not
+    at all. Raises UserError."""
     check_name(name)
     make_root(root)
     paths = SessionPaths(root / name)
@@ -96,7 +109,12 @@ def create(root: Path, name: str, spec: RunSpec) -> SessionPaths:
         for folder in ("checkpoints", "evaluations", "chats", "exports"):
             (beside / folder).mkdir(mode=0o700)
         write_whole(beside / "run.yaml", to_yaml(spec))
+        if fill is not None:
+            fill(beside)
         beside.rename(paths.folder)
+    except UserError:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
         if paths.folder.exists():
@@ -125,15 +143,18 @@ def find(root: Path, name: str) -> SessionPaths:
         known = [p.name for p in listed(root)][:8]
         then = f"There are: {', '.join(known)}." if known else "There are none yet."
         raise UserError(f"there is no session {name} in {clean(str(root))}.", then=then)
-    if paths.folder.is_symlink() and not paths.folder.resolve().is_relative_to(root.resolve()):
+    if not stays_in(root, paths.folder):
         raise UserError(f"the session {name} is a link that leads out of {clean(str(root))}.")
     return paths
 
 
 def listed(root: Path) -> list[SessionPaths]:
-    """Every session in `root`, the last touched first; an unreadable root has none."""
+    """Every session in `root`, the last touched first; an unreadable root has none.
+
+    What has a name that no session may have, or is a link that leads out, is none of them.
+    """
     try:
-        folders = [f for f in root.iterdir() if not f.name.startswith(".")]
+        folders = [f for f in root.iterdir() if is_name(f.name) and stays_in(root, f)]
     except OSError:
         return []
     found = [SessionPaths(f) for f in folders if (f / "run.yaml").is_file()]
@@ -156,11 +177,6 @@ def touched(paths: SessionPaths) -> float | None:
     return max(times, default=None)
 
 
-def duplicate(root: Path, source: SessionPaths) -> SessionPaths:
-    """A new draft with the same run spec under the next free name."""
-    return create(root, free_name(root, source.name), read_spec(source.spec))
-
-
 def delete(root: Path, paths: SessionPaths) -> None:
     """Remove a session and all in it. Raises UserError while its worker lives."""
     check_name(paths.name)
@@ -172,6 +188,7 @@ def delete(root: Path, paths: SessionPaths) -> None:
     try:
         if paths.folder.is_symlink():
             paths.folder.unlink()
+            forget(root, paths.name)
             return
         # Renamed first, so that a half-deleted session is never listed.
         paths.folder.rename(gone)
@@ -179,6 +196,7 @@ def delete(root: Path, paths: SessionPaths) -> None:
         raise UserError(
             f"{paths.name} could not be deleted: {error.strerror}.", where=str(paths.folder)
         ) from None
+    forget(root, paths.name)
     shutil.rmtree(gone, ignore_errors=True)
 
 
@@ -197,7 +215,8 @@ def status_of(paths: SessionPaths, view: RunView | None = None) -> Status:
     if seen.last_t is not None and seen.next_sign_s is not None:
         promised = seen.last_t + seen.next_sign_s
     held = lock.holder(paths.lock) is not None
-    evidence = Evidence(held, seen.attempt, read_result(paths), promised)
+    queued = read_queue(paths.folder.parent).entry(paths.name) is not None
+    evidence = Evidence(held, seen.attempt, read_result(paths), promised, seen.holding, queued)
     return derive(evidence, time.time())
 
 
@@ -261,7 +280,7 @@ def summarize(paths: SessionPaths) -> Summary:
         base_eval_loss=view.base_eval.loss if view.base_eval else None,
         tokens_per_s=view.last_step.tokens_per_s if view.last_step and status.alive else None,
         eta_s=view.eta_s if status.alive else None,
-        peak_vram_gib=view.peak_reserved_gib,
+        peak_vram_gib=_peak_gib(view),
         adapter_bytes=adapter_bytes(paths.adapter),
         created=view.started or _changed(paths.spec),
         updated=touched(paths),
@@ -270,7 +289,16 @@ def summarize(paths: SessionPaths) -> Summary:
         task=spec.task if spec else view.task,
         base_metrics=view.base_metrics or (result.base_metrics if result else {}),
         metrics=view.metrics or (result.metrics if result else {}),
+        parent=read_parent(paths),
     )
+
+
+def _peak_gib(view: RunView) -> float | None:
+    """What torch reserved at its peak: as it was measured at the end, which is behind the last
+    step too, or as the steps told it."""
+    measured = view.measured.peak_reserved_gib if view.measured is not None else None
+    known = [gib for gib in (measured, view.peak_reserved_gib) if gib is not None]
+    return max(known, default=None)
 
 
 def adapter_bytes(folder: Path) -> int | None:
@@ -281,11 +309,12 @@ def adapter_bytes(folder: Path) -> int | None:
         return None
 
 
-def give(paths: SessionPaths, kind: type[Order]) -> Order:
-    """Append an order for the session's worker; raises UserError when there is none to hear it."""
+def give(paths: SessionPaths, kind: type[Order], **fields: Any) -> Order:
+    """Append an order for the session's worker, with what else it says; raises UserError when there
+    is none to hear it."""
     if lock.holder(paths.lock) is None:
         raise UserError(f"{paths.name} is not running, so there is nobody to ask.")
-    order = kind(id=str(uuid.uuid4()), t=time.time())
+    order = kind(id=str(uuid.uuid4()), t=time.time(), **fields)
     try:
         append_line(paths.orders, ORDERS.encode(order))
     except OSError as error:
@@ -349,8 +378,8 @@ def _changed(path: Path) -> float | None:
         return None
 
 
-def _unwritable(root: Path, error: OSError | None) -> UserError:
-    why = f": {error.strerror}" if error is not None and error.strerror else ""
+def _unwritable(root: Path, error: OSError) -> UserError:
+    why = f": {error.strerror}" if error.strerror else ""
     return UserError(
         f"sessions cannot be written to {clean(str(root))}{why}.",
         then="Choose another place with --sessions FOLDER or $TUI_LORA_SESSIONS.",

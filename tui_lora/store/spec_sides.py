@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tui_lora.core.errors import UserError
+from tui_lora.core.events import SpecChanged
+from tui_lora.core.fields import put
 from tui_lora.core.presets import filled
 from tui_lora.core.spec import check_spec
 from tui_lora.core.spec_differences import Side, side_of
-from tui_lora.core.text import clean, one_line
+from tui_lora.core.text import one_line
 from tui_lora.store import sessions
 from tui_lora.store.paths import SessionPaths, expanded
 from tui_lora.store.presets import read_preset
-from tui_lora.store.resolved import read_resolved
+from tui_lora.store.resolved import became
 from tui_lora.store.spec_file import parse_data, read_text, spec_in
 
 PRESET = "preset:"
@@ -60,9 +62,14 @@ def found(root: Path, what: str) -> Found:
 
 
 def of_session(paths: SessionPaths) -> Found:
-    """A session as a side, with what its settings became and its losses. Raises UserError."""
-    side = _of_file(paths.spec, title=one_line(paths.name))
-    return Found(Side(side.title, side.data, _became(paths)), _held_out(paths))
+    """A session as a side: its spec as it holds now, what its settings became, and its losses.
+    Raises UserError."""
+    title = one_line(paths.name)
+    data = dict(_of_file(paths.spec, title=title).data)
+    for event in sessions.events_of(paths, SpecChanged):
+        for path, value in event.changes.items():
+            data = put(data, path, value)
+    return Found(side_of(title, data, became(paths)), _held_out(paths))
 
 
 def _of_file(path: Path, *, title: str) -> Side:
@@ -73,18 +80,6 @@ def _of_file(path: Path, *, title: str) -> Side:
         # For errors that name the line.
         spec_in(filled(data), text=text, where=str(path))
     return side_of(title, data)
-
-
-def _became(paths: SessionPaths) -> dict[str, str]:
-    """What each `auto` became in the latest attempt, by its path; empty before the first."""
-    chosen = read_resolved(paths).get("chosen")
-    if not isinstance(chosen, dict):
-        return {}
-    return {
-        str(path): one_line(clean(str(choice["value"])), max_chars=200)
-        for path, choice in chosen.items()
-        if isinstance(choice, dict) and "value" in choice
-    }
 
 
 def _held_out(paths: SessionPaths) -> HeldOut:

@@ -35,6 +35,9 @@ def commands(app: TuiLora, screen: Screen[Any]) -> Iterable[SystemCommand]:
     yield SystemCommand(
         "Help", "what is this, which keys   ?", partial(app.call_later, app.action_help)
     )
+    yield SystemCommand(
+        "Doctor", "what is wrong with this machine", partial(app.call_later, doctor, app)
+    )
     from tui_lora.core.lessons import TITLES
 
     for number, (key, title) in enumerate(TITLES.items(), start=1):
@@ -48,6 +51,13 @@ def commands(app: TuiLora, screen: Screen[Any]) -> Iterable[SystemCommand]:
         yield SystemCommand(
             f"Theme: {spec.name}", f"{spec.about}{chosen}", partial(app.choose_theme, spec.name)
         )
+
+
+def doctor(app: TuiLora) -> None:
+    """Every check of this machine, over the screen at hand."""
+    from tui_lora.ui.screens.doctor import open_doctor
+
+    open_doctor(app)
 
 
 def open_lesson(app: TuiLora, key: str) -> None:

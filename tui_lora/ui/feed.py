@@ -12,6 +12,7 @@ import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from textual.message import Message
@@ -24,12 +25,18 @@ from tui_lora.core.status import Status
 from tui_lora.core.text import one_line
 from tui_lora.core.view import RunView
 from tui_lora.store import lock, sessions
-from tui_lora.store.gpu import Sensors
 from tui_lora.store.journal import Tail
+from tui_lora.store.memory_table import with_learned
+from tui_lora.store.orders import OrdersGiven
+from tui_lora.store.parent import read_parent
 from tui_lora.store.paths import SessionPaths
+from tui_lora.store.patience import PatientSensors
+from tui_lora.store.queue_file import read_queue
+from tui_lora.store.queue_now import turns
 from tui_lora.store.sessions import Summary
 from tui_lora.store.spec_file import read_spec
 from tui_lora.store.spec_now import with_changes
+from tui_lora.store.sudden_end import why_it_ended
 from tui_lora.ui.messages import RunChanged, Said, SensorsRead, SessionsListed
 from tui_lora.ui.state import RunNow
 
@@ -72,7 +79,9 @@ class Follower:
         self.paths = paths
         self._view = RunView()
         self._tail = Tail(paths.events)
+        self._orders = OrdersGiven(paths)
         self._spec: RunSpec | None = None
+        self._parent = read_parent(paths)
         self._problem = ""
         self._status: Status | None = None
         self._result: Result | None = None
@@ -97,6 +106,7 @@ class Follower:
                 self._view = RunView()
             sessions.fold(lines, self._view)
             self._grew = True
+        self._grew = self._orders.look() or self._grew
         if not go_on() or (not self._grew and time.monotonic() < self._status_due):
             return None
         self._status_due = time.monotonic() + STATUS_EVERY_S
@@ -116,7 +126,22 @@ class Follower:
                 spec = with_changes(spec, view.spec_changes)
             except UserError as error:
                 problem = one_line(str(error).splitlines()[0])
-        return RunNow(self.paths, status, view, spec, problem, self._result, whole)
+        why = one_line(why_it_ended(self.paths)) if status is Status.INTERRUPTED else ""
+        # What stands between the ends of a long log may have answered them.
+        asked = self._orders.waiting(view) if status.alive and whole else ()
+        return RunNow(
+            self.paths,
+            status,
+            view,
+            spec,
+            problem,
+            self._result,
+            whole,
+            self._spec,
+            why,
+            asked,
+            parent=self._parent,
+        )
 
     def _read_spec(self) -> None:
         try:
@@ -136,13 +161,17 @@ class Lister:
         """All of them; `first` gets the top of a long list that takes a while."""
         known: dict[str, tuple[object, Summary]] = {}
         fresh = 0
+        waits, refused = turns(self._root), read_queue(self._root).refused
         for paths in sessions.listed(self._root):
-            stamp = _stamp(paths)
+            stamp = (_stamp(paths), paths.name in waits)
             before = self._known.get(paths.name)
             alive = lock.holder(paths.lock) is not None
             if before is None or before[0] != stamp or alive or before[1].status.alive:
                 before = (stamp, sessions.summarize(paths))
                 fresh += 1
+            turn, why = waits.get(paths.name), one_line(refused.get(paths.name, ""))
+            if (before[1].turn, before[1].refused) != (turn, why):
+                before = (stamp, replace(before[1], turn=turn, refused=why))
             known[paths.name] = before
             if not self._known and fresh == FIRST_ROWS:
                 first(tuple(summary for _, summary in known.values()))
@@ -172,6 +201,7 @@ class Feed:
         self._root = root
         self._chosen: SessionPaths | None = None
         self._listing = threading.Event()
+        self._list_now = threading.Event()
         self._turned = threading.Event()
         self._stopped = threading.Event()
 
@@ -184,6 +214,7 @@ class Feed:
         self._stopped.set()
         self._turned.set()
         self._listing.set()
+        self._list_now.set()
 
     def follow(self, paths: SessionPaths | None) -> None:
         """Turn to another session (or to none); what is known of it comes at once."""
@@ -191,9 +222,10 @@ class Feed:
         self._turned.set()
 
     def list_sessions(self, wanted: bool) -> None:
-        """List the sessions from now on, or no longer."""
+        """List the sessions at once and from now on, or no longer."""
         if wanted:
             self._listing.set()
+            self._list_now.set()
         else:
             self._listing.clear()
 
@@ -226,17 +258,18 @@ class Feed:
         lister = Lister(self._root)
         shown: tuple[Summary, ...] | None = None
         while self._listing.wait() and not self._stopped.is_set():
+            self._list_now.clear()
             found = lister.look(lambda rows: self._outbox.put(SessionsListed(rows)))
             if found != shown:
                 shown = found
                 self._outbox.put(SessionsListed(found))
-            self._stopped.wait(LIST_EVERY_S)
+            self._list_now.wait(LIST_EVERY_S)
 
     def _sense(self) -> None:
-        sensors = Sensors()
+        sensors = PatientSensors()
         shown: SensorReading | None = None
         while not self._stopped.is_set():
-            reading = calmed(shown, sensors.read())
+            reading = calmed(shown, with_learned(sensors.read()))
             if reading != shown:
                 shown = reading
                 self._outbox.put(SensorsRead(reading))

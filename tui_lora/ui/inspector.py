@@ -15,9 +15,10 @@ from textual.message import Message
 if TYPE_CHECKING:
     from tui_lora.core.inspect import FromInspect, ToInspect
     from tui_lora.store.pipe import PipeWorker
+    from tui_lora.ui.row_lengths import LengthsKnown
 
 State = Literal["off", "starting", "ready", "ended"]
-Kind = Literal["feed", "read", "look", "find", "lengths", "model", "memory", "advice"]
+Kind = Literal["feed", "read", "look", "find", "lengths", "model", "memory", "advice", "check"]
 Post = Callable[[Message], object]
 EARLY = ("read", "look", "find")
 """What the worker can answer before it has imported everything."""
@@ -59,6 +60,8 @@ class Inspector:
         self._closed = False
         self._models_first = False
         self.state: State = "off"
+        self.lengths: LengthsKnown | None = None
+        """The lengths that rows were measured at last."""
 
     def answer_to(self, post: Post, *kinds: Kind) -> None:
         """Post the answers to these kinds of questions there, and how the worker is."""
@@ -150,6 +153,7 @@ class Inspector:
             InspectWorking,
             LengthsMeasured,
             MemoryAdvised,
+            MemoryForecast,
         )
 
         if isinstance(answer, InspectReady):
@@ -172,6 +176,8 @@ class Inspector:
             last = not isinstance(answer, InspectWorking)
             if isinstance(answer, LengthsMeasured | MemoryAdvised):
                 last = answer.done
+            elif isinstance(answer, MemoryForecast):
+                last = answer.exact
             if last:
                 del self._newest[kind]
         if kind in self._posts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -25,6 +25,7 @@ from tui_lora.ui.widgets.line import Line, Lines
 from tui_lora.ui.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
+    from tui_lora.core.changed import ChangedSince
     from tui_lora.core.spec import RunSpec
     from tui_lora.store.paths import SessionPaths
     from tui_lora.ui.app import TuiLora
@@ -147,14 +148,48 @@ class Page(Screen[None]):
 
         self._started(runs.begin(self.bench.root, name, spec, on_progress=self._progressed))
 
+    def resume_run(
+        self, paths: SessionPaths, changes: Mapping[str, Any] | None = None, reason: str = ""
+    ) -> None:
+        """Start a session's worker again, from its last checkpoint if it has one, with other
+        settings from there on where `changes` names some; where a chat holds a part of the card,
+        ask first whether that is closed, and where something was changed since the run was last at
+        work, whether it goes on with that."""
+        from tui_lora.ui.chat_holds import before_a_run
+
+        before_a_run(self, lambda: self._resume(paths, changes, reason))
+
     @work(thread=True, exclusive=True, exit_on_error=False, group="start")
-    def resume_run(self, paths: SessionPaths) -> None:
-        """Start a session's worker again, from its last checkpoint if it has one."""
+    def _resume(
+        self,
+        paths: SessionPaths,
+        changes: Mapping[str, Any] | None,
+        reason: str,
+        accept: Collection[str] = (),
+    ) -> None:
+        from tui_lora.core.changed import ChangedSince
         from tui_lora.store import runs
 
         self.post_message(Said(f"{paths.name}: the worker is starting …"))
-        runs.resume(paths, on_progress=self._progressed)
+        try:
+            runs.resume(
+                paths, changes=changes, reason=reason, accept=accept, on_progress=self._progressed
+            )
+        except ChangedSince as found:
+            go = partial(self._resume, paths, changes, reason, found.keys)
+            self.app.call_from_thread(self._ask_changed, paths.name, found, go)
+            return
         self._started(paths)
+
+    def _ask_changed(self, name: str, found: ChangedSince, go: Callable[[], object]) -> None:
+        from tui_lora.ui.screens.changed import ChangedList
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                go()
+
+        self.hush()
+        self.app.push_screen(ChangedList(name, found), answered)
 
     def _progressed(self, label: str, done: float | None) -> None:
         share = f"  {100 * done:.0f}%" if done is not None else ""
@@ -195,8 +230,14 @@ class Page(Screen[None]):
     def _frame_run(self, run: RunNow | None) -> None:
         alive = run is not None and run.status.alive
         self.query_one(KeysLine).show_leaving("leave, run goes on" if alive else "leave")
-        step = run.view.last_step if run is not None and alive else None
-        growth = 0.0
-        if run is not None and step is not None and step.reserved_gib is not None:
-            growth = max(0.0, (run.view.peak_reserved_gib or 0.0) - step.reserved_gib)
-        self.query_one(TopLine).show_growth(growth)
+        if run is None or not alive:
+            self.query_one(TopLine).show_state(Content(""))
+            self.query_one(TopLine).show_run(None)
+            return
+        # The run view's types come with pydantic; the first frame does without.
+        from tui_lora.ui.run_numbers import on_card
+        from tui_lora.ui.run_text import status_word
+
+        odd = run.status != "running" and not self.OF_DRAFT
+        self.query_one(TopLine).show_state(status_word(run.status) if odd else Content(""))
+        self.query_one(TopLine).show_run(on_card(run, self.bench.sensors))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from textual.content import Content
 
 from tui_lora.core.metrics import IN_SHORT, METRICS, Metric, figure
+from tui_lora.core.run_memory import RunMemory, run_memory
+from tui_lora.core.sensors import CardReading, SensorReading
 from tui_lora.core.series import Series
 from tui_lora.core.text import count, number, rate
 from tui_lora.core.view import RunView, perplexity
 from tui_lora.ui.ink import GOOD, STRONG, TIGHT, WRONG, dim, fitting, ink, join, left, right
-from tui_lora.ui.state import RunNow
+from tui_lora.ui.run_memory_text import memory_pieces, memory_rows
+from tui_lora.ui.state import RunNow, RunOnCard
 from tui_lora.ui.widgets.trend import trend
 
 LABEL = 11
@@ -17,7 +20,7 @@ FIGURE = 9
 TREND = 14
 
 
-def number_rows(run: RunNow) -> list[Content]:
+def number_rows(run: RunNow, sensors: SensorReading | None = None) -> list[Content]:
     """The figures beside the curve, in fixed columns."""
     view = run.view
     last = view.last_step
@@ -40,7 +43,7 @@ def number_rows(run: RunNow) -> list[Content]:
             right(ink(count(last.tokens_seen if last else None)), FIGURE),
         ),
         Content(""),
-        *_memory_rows(run),
+        *_memory_rows(run, sensors),
         Content(""),
         *(_perplexity_rows(run) if run.task == "sft" else _metric_rows(view)),
     ]
@@ -49,7 +52,7 @@ def number_rows(run: RunNow) -> list[Content]:
     return rows
 
 
-def short_rows(run: RunNow, width: int) -> list[Content]:
+def short_rows(run: RunNow, width: int, sensors: SensorReading | None = None) -> list[Content]:
     """The same in three rows, for a narrow terminal."""
     view = run.view
     last = view.last_step
@@ -87,8 +90,36 @@ def short_rows(run: RunNow, width: int) -> list[Content]:
         ),
         join(ink(count(last.tokens_seen if last else None)), dim(" tokens")),
     ]
-    memory = [_pair(label, value, unit) for label, value, unit in _memory(run)]
-    return [fitting(losses, width), fitting(speed, width), fitting(memory, width)]
+    found = memory_of(run, sensors)
+    if found is not None:
+        memory = fitting(memory_pieces(view, found), width, "  ")
+    else:
+        memory = fitting([_pair(*row) for row in _own_memory(view)], width)
+    return [fitting(losses, width), fitting(speed, width), memory]
+
+
+def memory_of(run: RunNow, sensors: SensorReading | None) -> RunMemory | None:
+    """What the run holds of its card; None of one that trains on the processor."""
+    card = card_of(run, sensors) if run.status.alive else None
+    return run_memory(run.view, card)
+
+
+def on_card(run: RunNow, sensors: SensorReading | None) -> RunOnCard:
+    """What the top line has to know of a run."""
+    found = memory_of(run, sensors)
+    devices = run.spec.hardware.devices if run.spec is not None else "auto"
+    if found is None:
+        return RunOnCard(devices)
+    known = found.predicted is not None and found.others is not None
+    peak = (found.predicted or 0.0) + (found.others or 0.0) if known else None
+    return RunOnCard(devices, found.growth, peak)
+
+
+def card_of(run: RunNow, sensors: SensorReading | None) -> CardReading | None:
+    """The card that the run uses, as far as its settings tell."""
+    if sensors is None or (run.view.plan is not None and run.view.plan.device == "cpu"):
+        return None
+    return sensors.card_of(run.spec.hardware.devices if run.spec is not None else "auto")
 
 
 def headline(run: RunNow) -> tuple[str, str, str] | None:
@@ -169,29 +200,23 @@ def _pair(label: str, value: str, unit: str = "") -> Content:
     return join(dim(f"{label} "), ink(value), dim(f" {unit}" if unit else ""))
 
 
-def _memory(run: RunNow) -> list[tuple[str, str, str]]:
-    """Label, figure, unit. torch's own count on a card, else the worker's resident memory."""
-    view, last = run.view, run.view.last_step
-    if last is not None and last.reserved_gib is not None:
-        return [
-            ("allocated", number(last.allocated_gib), ""),
-            ("reserved", number(last.reserved_gib), ""),
-            ("peak", number(view.peak_reserved_gib), "GiB"),
-            ("whole card", number(last.card_used_gib), "GiB"),
-        ]
-    now = last.process_gib if last is not None else None
+def _memory_rows(run: RunNow, sensors: SensorReading | None) -> list[Content]:
+    found = memory_of(run, sensors)
+    if found is not None:
+        return memory_rows(run.view, found)
     return [
-        ("process memory", number(now), ""),
+        join(left(dim(label), LABEL + 4), right(value, FIGURE - 4), dim(f" {unit}"))
+        for label, value, unit in _own_memory(run.view)
+    ]
+
+
+def _own_memory(view: RunView) -> list[tuple[str, str, str]]:
+    """Label, figure, unit of the worker's resident memory, where no card is used."""
+    now = view.last_step.process_gib if view.last_step is not None else None
+    return [
+        ("process memory", number(now), "GiB"),
         ("peak", number(view.peak_process_gib), "GiB"),
     ]
-
-
-def _memory_rows(run: RunNow) -> list[Content]:
-    rows = [
-        join(left(dim(label), LABEL + 4), right(value, FIGURE - 4), dim(f" {unit or 'GiB'}"))
-        for label, value, unit in _memory(run)
-    ]
-    return [dim("memory"), *rows] if len(rows) > 2 else rows
 
 
 def _perplexity_rows(run: RunNow) -> list[Content]:

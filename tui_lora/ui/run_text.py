@@ -5,10 +5,13 @@ Imported when the first snapshot arrives, since the run view's types cost 0.1 s.
 
 from __future__ import annotations
 
+import textwrap
 import time
 
 from textual.content import Content
 
+from tui_lora.core.control_words import freed_words
+from tui_lora.core.out_of_memory import changes_words
 from tui_lora.core.status import Status
 from tui_lora.core.text import duration, number, one_line
 from tui_lora.core.view import LogLine, Phase, perplexity
@@ -27,12 +30,15 @@ from tui_lora.ui.ink import (
     join,
     right,
 )
+from tui_lora.ui.out_of_memory_text import ran_out_rows
 from tui_lora.ui.run_numbers import headline
 from tui_lora.ui.state import RunNow
 
 LOOKS: dict[Status, tuple[str, str]] = {
     Status.DRAFT: ("○", DIM),
+    Status.QUEUED: ("◷", DIM),
     Status.RUNNING: ("●", ACCENT),
+    Status.HOLDING: ("‖", ACCENT),
     Status.QUIET: ("◌", TIGHT),
     Status.INTERRUPTED: ("!", TIGHT),
     Status.DONE: ("✓", GOOD),
@@ -72,7 +78,8 @@ def state_row(run: RunNow, width: int, now: float) -> Content:
     if not total:
         return row
     # Steps are what is reckoned: of what comes after the last one, nothing is known.
-    left_s = view.eta_s if status.alive and step < total else None
+    trains = status.alive and status is not Status.HOLDING
+    left_s = view.eta_s if trains and step < total else None
     end = join(ink(f"{100 * step / total:3.0f}"), dim("%"))
     if status.alive:
         end = join(end, right(join(ink(duration(left_s)), dim(" left")), 17))
@@ -114,7 +121,17 @@ def _loading(status: Status, phase: Phase, width: int, now: float) -> Content:
     return join(row, GAP, end)
 
 
-def verdict_rows(run: RunNow, next_keys: list[tuple[str, str]]) -> list[Content]:
+def changes_row(run: RunNow) -> Content:
+    """What the run was branched from, and what it goes on with that run.yaml does not say; empty
+    where nothing is."""
+    said = [dim(run.parent.words)] if run.parent is not None else []
+    if run.first is not None and run.view.spec_changes:
+        words = changes_words(run.first, run.view.spec_changes)
+        said += [dim(f"changed since the start: {words}")] if words else []
+    return Content(GAP).join(said)
+
+
+def verdict_rows(run: RunNow, next_keys: list[tuple[str, str]], width: int) -> list[Content]:
     """What came of it and what to press next; nothing while it runs."""
     view, status = run.view, run.status
     rows: list[Content] = []
@@ -134,22 +151,34 @@ def verdict_rows(run: RunNow, next_keys: list[tuple[str, str]]) -> list[Content]
         if view.adapter is not None:
             pieces.append(dim(f"adapter in {one_line(view.adapter.path)}/"))
         rows.append(Content(GAP).join(pieces))
+    elif status is Status.OUT_OF_MEMORY and view.ran_out is not None:
+        rows += ran_out_rows(view.ran_out, view.forecast, width)
     elif status in (Status.FAILED, Status.OUT_OF_MEMORY):
         message = (run.result.message if run.result else "") or view.verdict_message
         lines = [one_line(line) for line in message.splitlines() if line.strip()]
         rows += [ink(line, WRONG if index == 0 else BRIGHT) for index, line in enumerate(lines[:6])]
         rows.append(join(dim("the worker's own words: "), ink(one_line(str(run.paths.log)))))
     elif status is Status.INTERRUPTED:
-        rows.append(dim("The worker ended without a last word: it was killed, or the machine was."))
+        rows.append(ink("The worker ended without a last word.", TIGHT))
+        rows += [ink(line) for line in textwrap.wrap(run.why_ended, max(20, width))]
         rows.append(join(dim("what it printed: "), ink(one_line(str(run.paths.log)))))
     elif status is Status.QUIET:
         rows.append(ink("! The worker has not been heard of for longer than it promised.", TIGHT))
     elif status is Status.DRAFT:
         rows.append(dim("Not started yet."))
+    elif status is Status.QUEUED:
+        rows.append(dim("It waits in the queue for its turn on its card; r starts it now."))
+    elif status in (Status.STOPPED, Status.PAUSED):
+        message = run.result.message if run.result else view.verdict_message
+        freed = freed_words(view) if status is Status.PAUSED else ""
+        said = ". ".join(part for part in (one_line(message).rstrip("."), freed) if part)
+        rows += [dim(said)] if said else []
     if status.resumable:
         steps = view.checkpoint_steps
         where = f"resumes from step {steps[-1]:,}" if steps else "starts it"
         next_keys = [("r", where), *next_keys]
+    if status is Status.OUT_OF_MEMORY and run.spec is not None:
+        next_keys = [("a", "what makes it fit"), *next_keys]
     if next_keys and not status.alive:
         keys = [join((key, STRONG), " ", (words, DIM)) for key, words in next_keys]
         rows.append(Content(GAP).join(keys))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from tui_lora.core.text import UNKNOWN, count, number, one_line, size
-from tui_lora.ui.ink import ACCENT, BRIGHT, DIM, WRONG, dim, ink, join
+from tui_lora.ui.ink import ACCENT, BRIGHT, DIM, TIGHT, WRONG, dim, ink, join
 from tui_lora.ui.widgets.table import Column, Row
 from tui_lora.ui.widgets.trend import trend
 
@@ -37,9 +37,6 @@ def haystack(summary: Summary) -> str:
 
 def row_of(summary: Summary, *, marked: bool = False) -> Row:
     """`marked`: the first of two that are to be compared."""
-    # The status words come with pydantic; an empty list needs neither.
-    from tui_lora.ui.run_text import status_word
-
     total = summary.total_steps
     brief = count if (total or 0) >= 100_000 else "{:,}".format
     step = UNKNOWN if summary.step is None else brief(summary.step)
@@ -48,7 +45,7 @@ def row_of(summary: Summary, *, marked: bool = False) -> Row:
         summary.name,
         (
             ink(f"{'◆ ' if marked else ''}{one_line(summary.name)}", _name_style(summary, marked)),
-            ink("✗ unreadable", WRONG) if summary.problem else status_word(summary.status),
+            _status(summary),
             join(ink(step), dim(f"/{brief(total)}" if total else "")),
             _number(summary.loss),
             ink(trend(summary.recent_losses, 10), "$chart-loss"),
@@ -74,6 +71,22 @@ def task_words(summary: Summary) -> Content:
             now = figure(name, summary.metrics[name])
             return join(words, dim(f"   {metric.label} "), ink(f"{before} → {now}"))
     return words
+
+
+def _status(summary: Summary) -> Content:
+    """What it is doing, at which place it waits, or that it could not start at its turn."""
+    # The status words come with pydantic; an empty list needs neither.
+    from tui_lora.core.queue import place_words
+    from tui_lora.core.status import Status
+    from tui_lora.ui.run_text import status_word
+
+    if summary.problem:
+        return ink("✗ unreadable", WRONG)
+    if summary.turn is not None and summary.status is Status.QUEUED:
+        return status_word(summary.status, f"queued, {place_words(summary.turn.place)}")
+    if summary.refused and not summary.status.alive:
+        return ink("! not started", TIGHT)
+    return status_word(summary.status)
 
 
 def _name_style(summary: Summary, marked: bool) -> str:

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from tui_lora.core.inspect import ModelLooked
     from tui_lora.core.memory import Forecast
     from tui_lora.core.model_shape import ModelShape
+    from tui_lora.core.orders import Order
     from tui_lora.core.spec import RunSpec
     from tui_lora.core.status import Status
     from tui_lora.core.view import RunView
+    from tui_lora.store.parent import Parent
     from tui_lora.store.paths import SessionPaths
 
 
@@ -25,7 +27,10 @@ class RunNow:
     """The chosen session at one moment: a snapshot that nobody changes any more.
 
     `whole` is False while only the first and last events have been read: the figures are right,
-    the curve is not complete yet. `problem` says why run.yaml cannot be read.
+    the curve is not complete yet. `problem` says why run.yaml cannot be read. `spec` is what the
+    run trains with by now, `first` what run.yaml says. `why_ended` is known of an interrupted run.
+    `asked` are the orders that its worker has not answered yet, whoever gave them. `parent` is the
+    checkpoint that a branch was made from.
     """
 
     paths: SessionPaths
@@ -35,6 +40,10 @@ class RunNow:
     problem: str = ""
     result: Result | None = None
     whole: bool = True
+    first: RunSpec | None = None
+    why_ended: str = ""
+    asked: tuple[Order, ...] = ()
+    parent: Parent | None = None
 
     @property
     def task(self) -> str:
@@ -42,6 +51,16 @@ class RunNow:
         if self.spec is not None:
             return self.spec.task
         return self.view.plan.task if self.view.plan is not None else "sft"
+
+
+@dataclass(frozen=True)
+class RunOnCard:
+    """A run that goes on: `devices` as its spec has them, how many GiB more it will hold at its
+    peak than now, and where on the card that peak was predicted, others included."""
+
+    devices: str
+    growth_gib: float = 0.0
+    peak_at_gib: float | None = None
 
 
 @dataclass(frozen=True)
@@ -88,7 +107,7 @@ class CardSeen:
     """The card that a run is held against, and GiB of it that are held by others now.
 
     `asked`: somebody asked about it, and it need not be here. `total_gib` is None where the card
-    does not tell.
+    does not tell. `context_gib` is CUDA's own share, where anything is known of it.
     """
 
     name: str
@@ -96,6 +115,8 @@ class CardSeen:
     others_gib: float = 0.0
     capability: tuple[int, int] | None = None
     asked: bool = False
+    context_gib: float | None = None
+    context_source: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +125,8 @@ class MemorySeen:
 
     `spec` is the draft's, None while no figure can be had for it. `forecast` is the formula's until
     the simulation's is there, which `busy` says is on its way; `why` there is none to come.
+    `measured_gib` is what a fit check found a process of it to hold of this card. `stored` is the
+    scheme in which the model's own files are quantized, empty where that is not known to be.
     """
 
     card: CardSeen | None = None
@@ -111,6 +134,8 @@ class MemorySeen:
     forecast: Forecast | None = None
     busy: bool = False
     why: str = ""
+    measured_gib: float | None = None
+    stored: str = ""
 
 
 class DraftKeeper:

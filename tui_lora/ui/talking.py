@@ -1,34 +1,62 @@
-"""What pages that talk to a model share: the one chat worker, and the question before it loads."""
+"""What pages that talk to a model share: the one chat worker, and the look for room before it is
+started.
+
+Nothing is loaded that was not found to fit, or that the user was not asked about.
+"""
 
 from __future__ import annotations
 
 from textual import on, work
+from textual.binding import Binding
 from textual.content import Content
 from textual.message import Message
 from textual.timer import Timer
 
-from tui_lora.core.text import UNKNOWN, duration, number, one_line, shorten_middle
+from tui_lora.core.chat_memory import Place
+from tui_lora.core.sensors import SensorReading
+from tui_lora.core.text import duration, one_line, shorten_middle
 from tui_lora.store.adapters import ChatTarget
-from tui_lora.ui.chat_facts import LinkChanged, LinkState
+from tui_lora.store.chat_room import ChatRoom, held_to
+from tui_lora.ui.chat_facts import LinkChanged, LinkState, voice_of
 from tui_lora.ui.chat_link import ChatLink, link_of
 from tui_lora.ui.ink import ACCENT, DIM, STRONG, WRONG, bar, dim, ink, join
+from tui_lora.ui.messages import Said
 from tui_lora.ui.page import Page
+from tui_lora.ui.screens.no_room import NoRoom
 from tui_lora.ui.screens.question import Question
+
+WAIT_EVERY_S = 3.0
+LOOKS_AFTER = 4
+"""Looks once what was waited for has ended: its memory is free a moment later, and read later."""
 
 
 class TalkingPage(Page):
     """`talk_to` a target; `opened` is called when its base is there or on its way."""
 
-    class Looked(Message, bubble=False):
-        """It is known which sessions train while `target` should be loaded."""
+    BINDINGS = [
+        Binding(
+            "w",
+            "stop_waiting",
+            "stop waiting",
+            False,
+            id="talk.stop_waiting",
+            tooltip="no longer wait for room to load a model",
+        ),
+    ]
 
-        def __init__(self, target: ChatTarget, training: tuple[str, ...]) -> None:
-            self.target, self.training = target, training
+    class Looked(Message, bubble=False):
+        """It is known whether there is room for a target."""
+
+        def __init__(self, asked: ChatTarget, room: ChatRoom) -> None:
+            self.asked, self.room = asked, room
             super().__init__()
 
     def __init__(self) -> None:
         super().__init__()
         self._clock: Timer | None = None
+        self._patience: Timer | None = None
+        self._awaited: ChatTarget | None = None
+        self._looks_after = 0
 
     @property
     def link(self) -> ChatLink:
@@ -37,6 +65,7 @@ class TalkingPage(Page):
     def on_mount(self) -> None:
         self.link.tell(self)
         self._clock = self.set_interval(1.0, self.show_link, pause=True)
+        self._patience = self.set_interval(WAIT_EVERY_S, self._look_again, pause=True)
 
     def on_unmount(self) -> None:
         self.link.forget(self)
@@ -48,53 +77,122 @@ class TalkingPage(Page):
         """Draw what the worker does; called once a second while it loads."""
 
     def talk_to(self, target: ChatTarget) -> None:
-        """Load the target; asks first when a session trains on this machine."""
-        if self.link.holds(target):
-            self._open(target)
-        else:
-            self._look_around(target)
+        """Load the target where there is room for it; else say so, and what else could be done."""
+        self._wait_no_more()
+        state, loaded = self.link.state, self.link.holds(target)
+        if loaded and (target.adapter is None or voice_of(target) in state.voices):
+            self._open(ChatRoom.of_loaded(target))
+            return
+        # What the base in memory takes is free once it was put away for another. It must be in the
+        # reading then, which may be from before it was loaded.
+        held = {} if loaded else state.held
+        self._look_around(target, None if held else self.bench.sensors, held, loaded)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="look")
-    def _look_around(self, target: ChatTarget) -> None:
-        from tui_lora.store.sessions import running
+    def _look_around(
+        self,
+        target: ChatTarget,
+        reading: SensorReading | None,
+        held: dict[Place, float],
+        loaded: bool,
+    ) -> None:
+        from tui_lora.store.chat_room import look_for_room
 
-        names = tuple(paths.name for paths in running(self.bench.root))
-        self.post_message(self.Looked(target, names))
+        room = look_for_room(self.bench.root, [target], reading, gained=held, loaded=loaded)
+        self.post_message(self.Looked(target, room))
 
     @on(Looked)
     def _looked(self, fact: Looked) -> None:
-        if not fact.training:
-            self._open(fact.target)
-            return
-        who = ", ".join(one_line(name) for name in fact.training[:3])
-        detail = (
-            f"{who} trains now and shares this machine's memory and processor with it: "
-            f"{self._free_memory()}. If memory runs out, the run may fail."
+        room, fit = fact.room, fact.room.fit
+        if self._awaited is not None:
+            self._looked_while_waiting(fact.asked, room)
+        elif fit.verdict == "does_not_fit":
+            self._refuse(room)
+        elif fit.verdict == "fits" or room.target.base in self.link.agreed:
+            self._open(room)
+        elif fit.beside:
+            self._ask(room)
+        else:
+            # Nobody but the chat itself can come to harm.
+            self._open(room)
+            words = "tight" if fit.verdict == "tight" else "whether it fits is not known"
+            self.say(f"{words}: {fit.sentence}", "warning")
+
+    def _ask(self, room: ChatRoom) -> None:
+        tight = room.fit.verdict == "tight"
+        detail = f"{room.fit.sentence} " + (
+            "That is tight: less than 5% would be left."
+            if tight
+            else "Whether it fits is not known. If memory runs out, the run may fail."
         )
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self._open(fact.target)
+                self.link.agreed.add(room.target.base)
+                self._open(room)
 
-        question = Question("Load a model beside a running training?", detail, "load it", "wait")
-        self.app.push_screen(question, answered)
+        title = f"Load a model beside {room.beside}?"
+        self.app.push_screen(Question(title, detail, "load it", "leave it"), answered)
 
-    def _open(self, target: ChatTarget) -> None:
-        self.link.open(target)
-        self.opened(target)
+    def _refuse(self, room: ChatRoom) -> None:
+        def chosen(kind: str | None) -> None:
+            if kind == "wait":
+                self._wait_for(room)
+            for way in room.ways:
+                if way.kind == kind:
+                    self._open(ChatRoom(way.target, way.fit))
 
-    def _free_memory(self) -> str:
-        reading = self.bench.sensors
-        if reading is not None and reading.cards and reading.nvml_problem is None:
-            free = [number(card.free_gib) for card in reading.cards]
-            return f"{' and '.join(free)} GiB of the card are free"
-        total = reading.machine.memory_total_gib if reading else None
-        used = reading.machine.memory_used_gib if reading else None
-        left = total - used if total is not None and used is not None else None
-        return f"{number(left) if left is not None else UNKNOWN} GiB of memory are free"
+        self.app.push_screen(NoRoom(room), chosen)
+
+    def _open(self, room: ChatRoom) -> None:
+        self.link.open(held_to(room.target, room.fit), room.fit)
+        self.opened(room.target)
+
+    # Waiting until there is room.
+
+    def _wait_for(self, room: ChatRoom) -> None:
+        self.link.wait(room.target, f"waits for {room.beside} to end, and opens then")
+        self._awaited, self._looks_after = room.target, 0
+        if self._patience is not None:
+            self._patience.resume()
+
+    def _wait_no_more(self) -> None:
+        self._awaited = None
+        if self._patience is not None:
+            self._patience.pause()
+        if self.link.state.phase == "waiting":
+            self.link.close()
+
+    def _look_again(self) -> None:
+        if self._awaited is None or self.link.state.phase != "waiting":
+            # Another page has had something loaded.
+            self._awaited = None
+            if self._patience is not None:
+                self._patience.pause()
+            return
+        self._look_around(self._awaited, self.bench.sensors, {}, False)
+
+    def _looked_while_waiting(self, asked: ChatTarget, room: ChatRoom) -> None:
+        if asked is not self._awaited or self.link.state.phase != "waiting":
+            return
+        if room.fit.verdict in ("fits", "tight"):
+            self._wait_no_more()
+            self._open(room)
+            self.post_message(Said(f"there is room now: loading {one_line(asked.name)}.", "good"))
+        elif not room.fit.beside:
+            self._looks_after += 1
+            if self._looks_after == LOOKS_AFTER:
+                self._wait_no_more()
+                self.post_message(Said(f"there is no room yet: {room.fit.sentence}", "warning"))
+
+    def action_stop_waiting(self) -> None:
+        if self.link.state.phase == "waiting":
+            self._wait_no_more()
+            self.say("no longer waiting; nothing was loaded.")
 
     @on(LinkChanged)
     def _link_changed(self) -> None:
+        self.set_class(self.link.state.phase == "waiting", "-waiting")
         self._run_clock()
         self.show_link()
         self.refresh_bindings()
@@ -120,6 +218,10 @@ def link_row(state: LinkState, width: int, now: float) -> Content:
     """What the chat worker does, in one row: loading with seconds, ready with where it runs."""
     model = one_line(state.target.model.id) if state.target is not None else ""
     short = shorten_middle(model, 40)
+    if state.phase == "waiting" and state.target is not None:
+        who = shorten_middle(one_line(state.target.name), 24)
+        stops = join("   ", ("w", STRONG), dim(" stops waiting"))
+        return join(("○ ", ACCENT), ink(f"{who} {one_line(state.label)}"), stops)
     if state.phase == "ended":
         again = join("   ", ("r", STRONG), dim(" or "), ("^r", STRONG), dim(" loads it again"))
         return join(ink(f"✗ {one_line(state.problem)}", WRONG), again)
@@ -137,8 +239,9 @@ def link_row(state: LinkState, width: int, now: float) -> Content:
         return ink(f"✗ {one_line(state.problem)}", WRONG)
     if state.ready is not None:
         scheme = state.target.quantization.scheme if state.target is not None else "none"
-        where = f"{state.ready.device} · {state.ready.dtype}"
+        device, dtype = one_line(state.ready.device), one_line(state.ready.dtype)
+        where = f"{device} · {dtype}"
         if scheme != "none":
-            where = f"{state.ready.device} · {scheme}, computed in {state.ready.dtype}"
+            where = f"{device} · {scheme}, computed in {dtype}"
         return join((short, DIM), dim(f"   {where} · loaded in {duration(state.ready.seconds)}"))
     return Content("")

@@ -11,6 +11,8 @@ import signal
 import sys
 import threading
 
+from tui_lora.store.doctor_terminal import UNABLE
+
 MIN_COLUMNS = 60
 MIN_ROWS = 16
 HANGUP_EXIT = 128 + signal.SIGHUP
@@ -41,8 +43,14 @@ def too_small(columns: int, rows: int) -> str | None:
 
 def terminal_problem() -> str | None:
     """A sentence when there is no terminal to draw on, or too little of one, else None."""
-    if not (sys.__stdin__ and sys.__stdin__.isatty() and sys.__stderr__):
+    if not (sys.__stdin__ and sys.__stdin__.isatty()):
         return "there is no terminal to draw on (standard input is not one)."
+    if not (sys.__stderr__ and sys.__stderr__.isatty()):
+        return "there is no terminal to draw on (standard error, where it is drawn, is not one)."
+    kind = os.environ.get("TERM", "")
+    if kind in UNABLE:
+        said = f"TERM={kind}" if kind else "TERM is not set"
+        return f"this terminal cannot be drawn on ({said}); one that can is TERM=xterm-256color."
     try:
         size = os.get_terminal_size(sys.__stderr__.fileno())
     except OSError:

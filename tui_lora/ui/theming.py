@@ -8,6 +8,7 @@ from textual.app import App
 from textual.theme import BUILTIN_THEMES, Theme
 
 from tui_lora.core.themes import DARK, ThemeSpec
+from tui_lora.ui.textual_mends import mend_textual
 
 DEFAULTS = dict(DARK)
 """A variable that a .tcss names and no theme defines would keep the app from starting."""
@@ -15,6 +16,7 @@ DEFAULTS = dict(DARK)
 
 def offer(app: App[None], specs: Mapping[str, ThemeSpec], chosen: str) -> None:
     """Give the app these themes by their names, and none of textual's; use the one `chosen`."""
+    mend_textual(app)
     for spec in specs.values():
         app.register_theme(textual_theme(spec))
     app.theme = chosen

@@ -6,27 +6,39 @@ session's lock before that.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 
 KINDS = {
-    "train": "train SESSION_FOLDER [--changes JSON] [--reason TEXT] [--lock DESCRIPTOR]",
+    "train": "train SESSION_FOLDER [--changes JSON] [--reason TEXT] "
+    "[--retry NUMBER] [--heard BYTES] [--lock DESCRIPTOR]",
+    "next": "next SESSIONS_ROOT --card CARD --after PID",
     "chat": "chat MODEL [--revision R] [--devices D] [--quantization Q] [--dtype T] "
     "[--trust-remote-code FINGERPRINT] [--classifier ADAPTER_FOLDER]",
     "inspect": "inspect",
     "check": "check",
+    "forecast": "forecast",
+    "fit_check": "fit_check",
     "convert": "convert GGUF_FILE OUT_FOLDER",
     "fetch": "fetch [--adapter] HUB_ID [REVISION]",
+    "facts": "facts",
 }
 
 
 def main(arguments: list[str]) -> int:
     """Run the worker that `arguments` names; returns its exit code, 2 for arguments unknown."""
     kind, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    # A crash of a library (a bus error where /dev/shm is full) leaves its name and the stack.
+    faulthandler.enable()
     if kind == "train" and rest:
         from tui_lora.worker import train
 
         return train.main(rest)
+    if kind == "next" and rest:
+        from tui_lora.worker import next_in_queue
+
+        return next_in_queue.main(rest)
     if kind == "chat" and rest:
         from tui_lora.worker import chat
 
@@ -39,6 +51,14 @@ def main(arguments: list[str]) -> int:
         from tui_lora.worker import check
 
         return check.main()
+    if kind == "forecast" and not rest:
+        from tui_lora.worker import forecast_run
+
+        return forecast_run.main()
+    if kind == "fit_check" and not rest:
+        from tui_lora.worker import fit_check
+
+        return fit_check.main()
     if kind == "convert" and len(rest) == 2:
         # Its stderr is a pipe that is read only when it fails; progress bars would fill it.
         os.environ["TQDM_DISABLE"] = "1"
@@ -49,6 +69,10 @@ def main(arguments: list[str]) -> int:
         from tui_lora.worker import fetch
 
         return fetch.main(rest)
+    if kind == "facts" and not rest:
+        from tui_lora.worker import facts
+
+        return facts.main()
     usage = "\n".join(f"  python -m tui_lora.worker {line}" for line in KINDS.values())
     sys.stderr.write(f"usage:\n{usage}\n")
     return 2

@@ -14,6 +14,7 @@ from trl import DPOConfig, KTOConfig, SFTConfig
 from tui_lora.core.errors import UserError
 from tui_lora.core.events import Choice
 from tui_lora.core.formats import Shape
+from tui_lora.core.schedule_shape import OF_SCHEDULERS
 from tui_lora.core.spec import RunSpec
 from tui_lora.worker.checkpointing import checkpointing_arguments
 from tui_lora.worker.classifier import ClassificationConfig
@@ -26,13 +27,6 @@ CONFIGS: dict[str, type[TrainingArguments]] = {
     "dpo": DPOConfig,
     "kto": KTOConfig,
 }
-
-
-_OF_SCHEDULERS: dict[str, Arguments] = {
-    "cosine_with_restarts": {"num_cycles": 2},
-    "polynomial": {"power": 2.0},
-}
-"""With transformers' own, the first would be cosine and the second linear."""
 
 _UNPAGED = {"paged_adamw_8bit": "adamw_8bit", "paged_adamw_32bit": "adamw_torch_fused"}
 
@@ -126,7 +120,7 @@ def _shared(spec: RunSpec, device: str) -> tuple[Arguments, list[Choice]]:
         "gradient_accumulation_steps": training.accumulation,
         "learning_rate": spec.learning_rate,
         "lr_scheduler_type": training.scheduler,
-        "lr_scheduler_kwargs": _OF_SCHEDULERS.get(training.scheduler),
+        "lr_scheduler_kwargs": OF_SCHEDULERS.get(training.scheduler),
         "warmup_steps": training.warmup if training.warmup < 1 else int(training.warmup),
         "max_length": training.max_length,
         "optim": optimizer,

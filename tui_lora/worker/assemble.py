@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,8 +20,9 @@ from tui_lora.store.paths import SessionPaths
 from tui_lora.worker.bringing import Brought, bring_all
 from tui_lora.worker.inbox import Inbox
 from tui_lora.worker.progress import Progress
-from tui_lora.worker.reporter import Reporter
+from tui_lora.worker.reporter import Teller
 from tui_lora.worker.resolved import Earlier, earlier
+from tui_lora.worker.unchanged import Unchanged
 
 if TYPE_CHECKING:
     from tui_lora.worker.data import Prepared
@@ -47,18 +48,22 @@ def assemble(
     spec: RunSpec,
     checkpoint: Checkpoint | None,
     *,
-    reporter: Reporter,
+    reporter: Teller,
     inbox: Inbox,
     progress: Progress,
     stop_here: Callable[[], None],
+    first_rows: int | None = None,
+    accept: Collection[str] = (),
 ) -> Assembled:
     """The trainer of a session, its base loaded and its rows prepared. `progress` is how far
-    earlier attempts came.
+    earlier attempts came, `first_rows` with how many of the longest rows they began, `accept` what
+    may be otherwise than it was then.
 
     `stop_here` is called between the phases, and may raise. Raises UserError for what cannot work.
     """
     # What the Hub has and this machine lacks comes first: it takes minutes, and may be refused.
     before = earlier(paths) if checkpoint is not None else Earlier()
+    unchanged = Unchanged(paths.name, before, accept, reporter)
     brought = bring_all(paths, spec, checkpoint, before, reporter, stop_here)
     spec, start = brought.spec, brought.start
     decided = list(brought.choices)
@@ -96,6 +101,7 @@ def assemble(
             decided += settle_pad(tokenizer)
         else:
             decided += settle_in_time(tokenizer, spec.model.chat_template)
+        unchanged.template(spec, tokenizer)
         new = add_tokens(tokenizer, spec.lora.new_tokens)
 
     # The adapter, tried on the model's bare structure: what peft refuses is known in a second.
@@ -134,12 +140,7 @@ def assemble(
                 where="dataset.path",
                 then="Put the rows back, or duplicate the run and begin anew.",
             )
-        if before.rows not in (None, data.fingerprint):
-            reporter.notice(
-                f"the rows of {spec.dataset.path} are not those that this run began with, so some "
-                "may be trained twice or never, and held-out ones may have been trained",
-                "warning",
-            )
+        unchanged.rows(spec, data.fingerprint)
     elif start is not None:
         check_labels(start, data.labels)
         if spec.task != "classification" and (text := other_template(start, tokenizer)):
@@ -199,6 +200,7 @@ def assemble(
             keep=spec.evaluation.keep,
             adapter_dtype=adapter_dtype,
             progress=progress,
+            first_rows=first_rows,
             lora=spec.lora,
             experimental=spec.experimental,
             patience=spec.evaluation.early_stopping,

@@ -9,13 +9,13 @@ from tui_lora.core.events import Choice
 from tui_lora.core.spec import RunSpec
 from tui_lora.worker.eva import begin_with_eva
 from tui_lora.worker.loftq import begin_with_loftq
-from tui_lora.worker.reporter import Reporter
+from tui_lora.worker.reporter import Teller
 
 Progress = Callable[[str, float, float | None, str], None]
 """Of which phase, how far, of how many if that is known, and of what."""
 
 
-def begin(trainer: Any, spec: RunSpec, reporter: Reporter, progress: Progress) -> list[Choice]:
+def begin(trainer: Any, spec: RunSpec, reporter: Teller, progress: Progress) -> list[Choice]:
     """Give the adapter of `trainer` the beginning that its variant asks for, if any.
 
     Of a run's first attempt alone: later ones have the adapter in their checkpoint. `progress`

@@ -36,7 +36,7 @@ from tui_lora.store.pipe import PipeWorker
 from tui_lora.store.start_adapter import WHERE, check_start, start_place
 from tui_lora.worker.fetch import ADAPTER
 from tui_lora.worker.reference import MEASURED_AGAINST_A_REFERENCE, check_kept
-from tui_lora.worker.reporter import Reporter
+from tui_lora.worker.reporter import Teller
 from tui_lora.worker.resolved import Earlier
 
 _LOOK_UP_S = 0.2
@@ -69,7 +69,7 @@ def bring_all(
     spec: RunSpec,
     checkpoint: Checkpoint | None,
     before: Earlier,
-    reporter: Reporter,
+    reporter: Teller,
     look_up: LookUp,
 ) -> Brought:
     """Everything that a session's run needs of the Hub, and the adapter that it starts from, looked
@@ -142,7 +142,7 @@ def _bring_start(
     spec: RunSpec,
     checkpoint: Checkpoint | None,
     before: Earlier,
-    reporter: Reporter,
+    reporter: Teller,
     look_up: LookUp,
 ) -> tuple[Path | None, str, tuple[Choice, ...]]:
     """Before the model, which takes much longer: the adapter may be refused."""
@@ -166,7 +166,7 @@ def _bring_start(
 
 
 def _bring_model(
-    model: ModelSpec, pinned: str | None, reporter: Reporter, look_up: LookUp
+    model: ModelSpec, pinned: str | None, reporter: Teller, look_up: LookUp
 ) -> tuple[ModelSpec, tuple[Choice, ...]]:
     if not is_of_hub(model.id):
         return model, ()
@@ -186,7 +186,7 @@ def _bring_model(
 def _reported(
     hub_id: str,
     revision: str | None,
-    reporter: Reporter,
+    reporter: Teller,
     look_up: LookUp,
     *,
     where: str,

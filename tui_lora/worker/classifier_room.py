@@ -22,10 +22,10 @@ class ClassifierRoom(Room):
     """Every adapter here sorts into the same `labels`."""
 
     def __post_init__(self) -> None:
-        from tui_lora.worker.model import context_tokens
+        from tui_lora.worker.chat_bounds import conversation_tokens
 
         self.model = self.loaded.model.eval()
-        self.context = context_tokens(self.model.config)
+        self.context = conversation_tokens(self.model.config, self.most_tokens)
         self.voices[BASE] = Voice(None, self.loaded.tokenizer, frozenset())
         self._inner_names = (f"adapter_{number}" for number in itertools.count())
 

@@ -109,6 +109,23 @@ def save_adapter(
     """
     beside = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(beside, ignore_errors=True)
+    try:
+        return _put_in_place(model, tokenizer, folder, beside, task, labels, began, four_bit)
+    finally:
+        # On a full disk this is the room in which the run can say why it ended.
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _put_in_place(
+    model: Any,
+    tokenizer: Any,
+    folder: Path,
+    beside: Path,
+    task: Task,
+    labels: tuple[str, ...],
+    began: Weights | None,
+    four_bit: bool,
+) -> SavedAdapter:
     # Only the adapter is trained, so no embedding is saved, and peft need not ask the Hub.
     with kept_beside(began, folder) as start:
         model.save_pretrained(

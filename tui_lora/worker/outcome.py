@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from typing import Any
 
-from tui_lora.core.events import Result, Verdict
+from tui_lora.core.events import MemoryHolder, MemoryRanOut, Result, Verdict
+from tui_lora.core.out_of_memory import asked_for, gib, happened
 from tui_lora.core.text import clean
 from tui_lora.store.atomic import write_whole
+from tui_lora.store.checkpoints import checkpoints
 from tui_lora.store.paths import SessionPaths
-from tui_lora.worker.oom import is_out_of_memory
 from tui_lora.worker.progress import Progress, finite
+from tui_lora.worker.retry import NoRetry, Retry
 
-EXIT_CODES: dict[str, int] = {"done": 0, "stopped": 0, "failed": 1, "out_of_memory": 3}
+EXIT_CODES: dict[str, int] = {"done": 0, "stopped": 0, "paused": 0, "failed": 1, "out_of_memory": 3}
+_HOLDERS_TOLD = 3
+_MENDS_TOLD = 3
 
 
 class Outcome:
@@ -24,6 +30,10 @@ class Outcome:
         self.total_steps: int | None = None
         self.adapter_bytes: int | None = None
         self.progress: Progress | None = None
+        self.onward: dict[str, Any] = {}
+        """Settings with which the run must load anew and go on."""
+        self.trainer: Any = None
+        """What the run trains with, from when it is ready."""
 
     @property
     def step(self) -> int:
@@ -35,15 +45,52 @@ class Outcome:
 
     def failed(self, error: BaseException) -> None:
         """The run ended by an exception that nobody meant."""
-        self.verdict = "out_of_memory" if is_out_of_memory(error) else "failed"
+        self.verdict = "failed"
         first = next(iter(clean(str(error)).strip().splitlines()), "") or "no message"
-        if self.verdict == "out_of_memory":
-            self.message = (
-                f"memory ran out: {first[:300]} Lower training.micro_batch (and raise "
-                "accumulation), shorten training.max_length, or quantize the base."
-            )
-        else:
-            self.message = f"{type(error).__name__}: {first[:500]} (worker.log has the whole of it)"
+        self.message = f"{type(error).__name__}: {first[:500]} (worker.log has the whole of it)"
+
+    def paused(self, paths: SessionPaths, why: str, unsaved: str = "") -> None:
+        """The run ended to go on later; where its checkpoint could not be written, `unsaved` says
+        why, and then it is no pause."""
+        if unsaved:
+            self.unsaved(paths, why, unsaved)
+            return
+        self.verdict = "paused"
+        self.message = f"at step {self.step} of {self.total_steps}, {why}; {self._from(paths)}"
+
+    def unsaved(self, paths: SessionPaths, why: str, disk: str) -> None:
+        """The run ended for a reason, and its last checkpoint could not be written."""
+        self.verdict = "failed"
+        self.message = (
+            f"at step {self.step} of {self.total_steps}, {why}, but its checkpoint could not be "
+            f"written: {disk}. {self._from(paths).capitalize()}."
+        )
+
+    def discarded(self, paths: SessionPaths, why: str) -> None:
+        """The run ended at once and saved nothing."""
+        self.verdict = "stopped"
+        self.message = f"without saving, {why}; {self._from(paths)}"
+
+    def _from(self, paths: SessionPaths) -> str:
+        """Where a run that is resumed begins, by what is on the disk."""
+        steps = [checkpoint.step for checkpoint in checkpoints(paths.checkpoints)]
+        if not steps:
+            return "it has no checkpoint, so it would begin anew"
+        return f"it goes on from step {steps[-1]}"
+
+    def ran_out(self, event: MemoryRanOut, mends: Sequence[str], then: Retry | NoRetry) -> None:
+        """Memory ran out. `mends` are changes with which the run could go on, the mildest first."""
+        self.verdict = "out_of_memory"
+        most = sorted(event.held, key=lambda holder: holder.gib, reverse=True)[:_HOLDERS_TOLD]
+        said = [
+            "memory ran out.",
+            happened(event),
+            asked_for(event),
+            f"Most was held by {', '.join(_holding(one) for one in most)}." if most else "",
+            f"No retry: {then.why}." if isinstance(then, NoRetry) and then.why else "",
+            f"What makes it smaller: {'; '.join(mends[:_MENDS_TOLD])}." if mends else "",
+        ]
+        self.message = " ".join(filter(None, said))
 
     def write(self, paths: SessionPaths, seconds: float) -> None:
         """Write result.json whole; raises OSError."""
@@ -65,3 +112,7 @@ class Outcome:
             finished=round(time.time(), 3),
         )
         write_whole(paths.result, result.model_dump_json(indent=1) + "\n")
+
+
+def _holding(holder: MemoryHolder) -> str:
+    return f"{holder.name} ({gib(holder.gib)} GiB)"

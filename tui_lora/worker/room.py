@@ -61,16 +61,17 @@ class Room:
     pipes: Stdio[FromChat, ToChat]
     voices: dict[str, Voice] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
+    most_tokens: int | None = None
 
     def __post_init__(self) -> None:
         from transformers import GenerationConfig
 
-        from tui_lora.worker.model import context_tokens
+        from tui_lora.worker.chat_bounds import conversation_tokens
 
         base = self.loaded.model
         base.eval()
         self.model = base
-        self.context = context_tokens(base.config)
+        self.context = conversation_tokens(base.config, self.most_tokens)
         self.ends = _token_ids(base.generation_config.eos_token_id)
         # generate() fills what an answer leaves unset from here: a model's own temperature or
         # repetition penalty would mix with what the viewer set, and warn.
@@ -199,9 +200,10 @@ class Room:
         if self.context is None:
             return wanted
         if length >= self.context:
+            held = self.context == self.most_tokens
+            ends = "beside a training it is held to" if held else "this model's context ends at"
             raise UserError(
-                f"the conversation has {length:,} tokens, and this model's context ends at "
-                f"{self.context:,}.",
+                f"the conversation has {length:,} tokens, and {ends} {self.context:,}.",
                 then="Begin a new conversation, or shorten this one.",
             )
         return min(wanted, self.context - length)

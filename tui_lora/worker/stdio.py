@@ -42,20 +42,26 @@ class Stdio(Generic[Said, Heard]):
         except OSError:
             os._exit(0)
 
-    def listen(self, on_message: Callable[[Heard], None]) -> None:
+    def listen(
+        self, on_message: Callable[[Heard], None], at_end: Callable[[], object] = lambda: None
+    ) -> None:
         """Hand each message to `on_message`, in a thread of its own, until the input ends.
 
         Then the process exits at once, whatever its other threads are in the middle of: the viewer
-        is gone, and the card should be free.
+        is gone, and the card should be free. `at_end` is called before that, and must not block.
         """
-        threading.Thread(target=self._listen, args=(on_message,), daemon=True, name="ear").start()
+        heard = (on_message, at_end)
+        threading.Thread(target=self._listen, args=heard, daemon=True, name="ear").start()
 
-    def _listen(self, on_message: Callable[[Heard], None]) -> None:
+    def _listen(self, on_message: Callable[[Heard], None], at_end: Callable[[], object]) -> None:
         try:
             for line in self._in:
                 message = self._hears.decode(line).message
                 if message is not None:
                     on_message(message)
         finally:
-            # Not sys.exit: that would wait for loading and answering threads and for torch.
-            os._exit(0)
+            try:
+                at_end()
+            finally:
+                # Not sys.exit: that would wait for loading and answering threads and for torch.
+                os._exit(0)

@@ -17,6 +17,7 @@ from tui_lora.core.errors import UserError
 from tui_lora.core.events import Choice
 from tui_lora.core.text import one_line
 from tui_lora.store.paths import data_folder
+from tui_lora.worker.bounded_templates import bound_rendering
 from tui_lora.worker.marked_template import marked_template
 from tui_lora.worker.time_limit import TookTooLong, time_limit
 
@@ -49,8 +50,10 @@ _OTHERWISE = "Set dataset.loss_on to completion, which needs no marks in the tem
 def settle_template(tokenizer: Any, wanted: str) -> list[Choice]:
     """Give `tokenizer` its template, end token and pad token; what was chosen, and why.
 
-    `wanted` is `model.chat_template`: auto, or the name of one of ours. Raises UserError.
+    `wanted` is `model.chat_template`: auto, or the name of one of ours. From here on this process
+    renders within bounds. Raises UserError.
     """
+    bound_rendering()
     chosen = _settle_text(tokenizer, wanted)
     return [chosen, *_settle_end(tokenizer, chosen.value), *settle_pad(tokenizer)]
 

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,39 +25,53 @@ from tui_lora.core.events import (
     RunPlanned,
     SpecChanged,
 )
-from tui_lora.core.orders import SaveCheckpoint, Stop
+from tui_lora.core.orders import ChangeSpec, Discard, GoOn, Hold, Pause, SaveCheckpoint, Stop
+from tui_lora.core.out_of_memory import plain_mends
 from tui_lora.core.text import clean
-from tui_lora.store import lock
+from tui_lora.store import launch, leftovers, lock
 from tui_lora.store.atomic import write_whole
 from tui_lora.store.checkpoints import Checkpoint, newest_whole
+from tui_lora.store.gpu import Sensors
+from tui_lora.store.memory_table import learn_from
 from tui_lora.store.paths import SessionPaths
+from tui_lora.store.resolved import became
 from tui_lora.store.sessions import evaluations, last_attempt
+from tui_lora.store.spec_file import read_spec
 from tui_lora.store.spec_now import spec_now
+from tui_lora.store.sudden_end import what_it_began_with
+from tui_lora.store.versions import versions
+from tui_lora.worker.anew import Anew
 from tui_lora.worker.assemble import assemble
-from tui_lora.worker.inbox import Inbox
+from tui_lora.worker.fallback import CannotLoad, the_one_before
+from tui_lora.worker.forecasting import Forecasting
+from tui_lora.worker.handing_on import HandingOn, my_card
+from tui_lora.worker.inbox import AS_YOU_ASKED, Inbox
+from tui_lora.worker.measured_memory import memory_measured
+from tui_lora.worker.oom import is_out_of_memory
 from tui_lora.worker.outcome import Outcome
 from tui_lora.worker.progress import Progress
+from tui_lora.worker.ran_out import ask, memory_ran_out
 from tui_lora.worker.reporter import Reporter
-from tui_lora.worker.resolved import write_resolved
+from tui_lora.worker.resolved import earlier, write_resolved
+from tui_lora.worker.retry import Retry, next_try
+from tui_lora.worker.unchanged import tell_what_changed
 
 if TYPE_CHECKING:
     from tui_lora.core.spec import RunSpec
 
 
 class _Stopped(Exception):
-    """A stop was ordered before there was a step to finish."""
+    """The end was ordered before there was a step to finish."""
 
 
 def main(arguments: list[str]) -> int:
     """Be the session's worker; returns the exit code. Exits with 2 when another one lives."""
     asked = _parse(arguments)
     paths = SessionPaths(Path(asked.folder).absolute())
-    inbox = Inbox(paths.orders)
+    inbox = Inbox(paths.orders, asked.heard)
+    environment = dict(os.environ)
     try:
-        if asked.lock is None:
-            lock.hold(paths.lock)
-        else:
-            lock.kept(asked.lock)
+        held = lock.hold(paths.lock) if asked.lock is None else lock.kept(paths.lock, asked.lock)
     except lock.AlreadyHeld as error:
         print(f"{paths.name} is already running (process {error.pid}).", file=sys.stderr)  # noqa: T201
         return 2
@@ -64,41 +79,82 @@ def main(arguments: list[str]) -> int:
     attempt = last_attempt(paths) + 1
     _introduce(paths)
     reporter = Reporter(paths.events)
-    checkpoint, passed_over = newest_whole(paths.checkpoints)
+    checkpoint, passed_over = newest_whole(paths.checkpoints, asked.before)
     reporter.begin(
         AttemptStarted(
             attempt=attempt,
             pid=os.getpid(),
             resumed_from=checkpoint.step if checkpoint else None,
-            versions=_versions(),
+            versions=versions(),
         )
     )
     for reason in passed_over:
         reporter.notice(f"passed over checkpoint {reason}", "warning")
     began = time.monotonic()
     outcome = Outcome(attempt, checkpoint.step if checkpoint else 0)
+    retry: Retry | None = None
+    instead: Checkpoint | None = None
+    spec: RunSpec | None = None
+    # Before anything of ours is on a card.
+    before = Sensors().read()
+    forecasting = Forecasting(reporter, before)
     try:
         spec = spec_now(paths, asked.changes)
+        # The micro-batch may be another by now; the order of the rows is that of the beginning.
+        first_rows = read_spec(paths.spec).training.micro_batch
+        if checkpoint is not None:
+            tell_what_changed(paths, asked.changes, asked.accept, reporter)
+            first_rows = earlier(paths).first_rows or first_rows
         if asked.changes:
             reporter.say(SpecChanged(changes=asked.changes, reason=asked.reason))
-        _train(paths, spec, checkpoint, reporter, inbox, outcome)
+        forecasting.ask(spec)
+        _train(
+            *(paths, spec, checkpoint, reporter, inbox, outcome, first_rows, forecasting),
+            accept=asked.accept,
+        )
     except _Stopped:
-        outcome.verdict, outcome.message = "stopped", f"before the first step, {inbox.stop_reason}"
+        outcome.verdict = "paused" if inbox.ending == "pause" else "stopped"
+        outcome.message = f"before the first step, {inbox.stop_reason}"
+    except CannotLoad as error:
+        traceback.print_exc()
+        assert checkpoint is not None
+        instead, outcome.message = the_one_before(paths, checkpoint, error)
+        if instead is not None and inbox.stopping:
+            outcome.verdict = "stopped"
     except UserError as error:
         outcome.verdict = "failed"
         outcome.message = clean(str(error))
     except Exception as error:  # noqa: BLE001 (whatever ended the run is what the user must read)
-        traceback.print_exc()
-        outcome.failed(error)
-    for order in (*inbox.take(Stop), *inbox.take(SaveCheckpoint)):
-        reached = isinstance(order, Stop)
-        reporter.say(
-            OrderAnswered(
-                id=order.id,
-                ok=reached,
-                message=f"stopped at step {outcome.step}" if reached else "the run has ended",
-            )
-        )
+        if inbox.discarding:
+            outcome.discarded(paths, inbox.stop_reason)
+        elif is_out_of_memory(error):
+            retry = _ran_out(error, paths, spec, asked.retry, reporter, outcome)
+        else:
+            traceback.print_exc()
+            outcome.failed(error)
+    forecasting.end()
+    if (measured := memory_measured(before)) is not None:
+        reporter.say(measured)
+        learn_from(paths)
+    inbox.read()
+    anew = Anew(paths, held, asked.accept, environment, reporter, inbox, outcome)
+    if retry is not None and not inbox.stopping:
+        reporter.notice(f"the run goes on by itself: {retry.words}", "warning")
+        anew.begin(retry)
+    elif instead is not None and checkpoint is not None and not inbox.stopping:
+        reporter.notice(outcome.message, "warning")
+        again = Retry(asked.retry, {}, "")
+        anew.begin(again, before=checkpoint.step)
+    elif outcome.onward and not inbox.stopping:
+        again = Retry(asked.retry, outcome.onward, AS_YOU_ASKED)
+        anew.begin(again)
+    for kind in (Stop, Pause, Discard, Hold, GoOn, ChangeSpec, SaveCheckpoint):
+        for order in inbox.take(kind):
+            reached = isinstance(order, Stop | Pause | Discard)
+            said = f"{outcome.verdict} at step {outcome.step}" if reached else "the run has ended"
+            reporter.say(OrderAnswered(id=order.id, ok=reached, message=said))
+    handing_on = HandingOn(paths, environment)
+    handing_on.announce(outcome.verdict, inbox, reporter)
     reporter.say(
         AttemptFinished(
             step=outcome.step, attempt=attempt, verdict=outcome.verdict, message=outcome.message
@@ -106,6 +162,8 @@ def main(arguments: list[str]) -> int:
     )
     outcome.write(paths, time.monotonic() - began)
     reporter.close()
+    run_hook(paths, spec, outcome)
+    handing_on.begin()
     return outcome.exit_code
 
 
@@ -116,6 +174,9 @@ def _train(
     reporter: Reporter,
     inbox: Inbox,
     outcome: Outcome,
+    first_rows: int | None = None,
+    forecasting: Forecasting | None = None,
+    accept: Collection[str] = (),
 ) -> None:
     progress = outcome.progress = Progress()
     if checkpoint is not None:
@@ -132,10 +193,27 @@ def _train(
         inbox=inbox,
         progress=progress,
         stop_here=lambda: _stop_here(inbox),
+        first_rows=first_rows,
+        accept=accept,
     )
     trainer, data = run.trainer, run.data
+    outcome.trainer = trainer
+    from tui_lora.worker.control import Control
+    from tui_lora.worker.watch import Watch
+
+    control = Control(trainer, run.spec)
+    trainer.add_callback(control)
+    trainer.add_callback(Watch(trainer, spec.guards))
+    if forecasting is not None and run.loaded.device == "cpu":
+        # There is a card, and torch sees none.
+        forecasting.end()
+    elif forecasting is not None:
+        longest = int(trainer.row_lengths.max(initial=0))
+        forecasting.ask_again(run.spec, longest_row=longest, rows=len(data.train))
     from tui_lora.worker.four_bit import packed_words
     from tui_lora.worker.lora import count_parameters, save_adapter
+    from tui_lora.worker.resuming import shown
+    from tui_lora.worker.saving import words_for_the_disk
 
     # What became of every 'auto', and how long this will be.
     reporter.say(ChoicesMade(choices=tuple(run.decided)))
@@ -143,11 +221,13 @@ def _train(
         paths,
         spec,
         run.decided,
-        versions=_versions(),
+        versions=versions(),
         revision=run.brought.model_commit,
         start_revision=run.brought.start_commit,
         tokenizer=run.tokenizer,
         data=data,
+        device=run.loaded.device,
+        first_rows=first_rows,
     )
     trainable, total = count_parameters(trainer.model)
     planned = trainer.planned_steps()
@@ -167,17 +247,41 @@ def _train(
             labels=data.labels,
         )
     )
+    if checkpoint is None:
+        reporter.notice(trainer.how_it_begins())
     _stop_here(inbox)
 
     # Train. Checkpoints, evaluations, steps and orders are the trainer's.
-    if checkpoint is not None and checkpoint.step >= planned:
-        # Only the adapter is missing; transformers would take one step more.
-        trainer.restore(checkpoint.folder)
+    if checkpoint is None:
+        trainer.train()
     else:
-        trainer.train(resume_from_checkpoint=str(checkpoint.folder) if checkpoint else None)
+        with shown(checkpoint, paths.checkpoints / ".resumed") as folder:
+            if checkpoint.step < planned:
+                trainer.train(resume_from_checkpoint=str(folder))
+            else:
+                # Only the adapter is missing; transformers would take one step more.
+                trainer.restore(folder)
+
+    # A run that goes on later, or at once with other settings, needs its checkpoint alone.
+    unsaved = trainer.saving.failed if outcome.step < planned else ""
+    if inbox.ending == "pause" and outcome.step < planned:
+        outcome.paused(paths, inbox.stop_reason, unsaved)
+        return
+    if unsaved and control.onward and not inbox.stopping:
+        outcome.unsaved(paths, "it could not load anew", unsaved)
+        return
+    if control.onward and not inbox.stopping:
+        outcome.onward = control.onward
+        outcome.message = "it could not load anew"
+        return
 
     # The adapter, read back before anyone says that it was saved.
-    with reporter.phase("saving", "saving the adapter"), trainer.as_saved():
+    trainer.doing.phase = "saving"
+    with (
+        words_for_the_disk("the adapter", f"Make room, then resume it: {paths.name}."),
+        reporter.phase("saving", "saving the adapter"),
+        trainer.as_saved(),
+    ):
         saved = save_adapter(
             trainer.model,
             run.tokenizer,
@@ -195,11 +299,47 @@ def _train(
             step=outcome.step, path="adapter", size_bytes=saved.size_bytes, tensors=saved.tensors
         )
     )
-    if inbox.stopping and outcome.step < planned:
+    if inbox.stopping and unsaved:
+        outcome.unsaved(paths, f"{inbox.stop_reason}; its adapter is saved", unsaved)
+    elif inbox.stopping and outcome.step < planned:
         outcome.verdict = "stopped"
         outcome.message = f"at step {outcome.step} of {planned}, {inbox.stop_reason}"
     else:
         outcome.verdict = "done"
+
+
+def _ran_out(
+    error: Exception,
+    paths: SessionPaths,
+    spec: RunSpec,
+    tried: int,
+    reporter: Reporter,
+    outcome: Outcome,
+) -> Retry | None:
+    """Say where the memory went, and what to do about it: a retry, or words for the user."""
+    event = memory_ran_out(error, outcome.trainer)
+    traceback.print_exception(error)
+    # The frames of the failure hold tensors, and the last words need some memory too.
+    traceback.clear_frames(error.__traceback__)
+    reporter.say(event)
+    found = next_try(spec, event.phase, tried)
+    mends = ask(lambda: plain_mends(spec, became(paths), checkpoint=outcome.step > 0)) or ()
+    outcome.ran_out(event, [mend.title for mend in mends if mend.resumes], found)
+    return found if isinstance(found, Retry) else None
+
+
+def run_hook(paths: SessionPaths, spec: RunSpec | None, outcome: Outcome) -> None:
+    """The user's own command, when all is said; what it says goes to worker.log."""
+    command = spec.hooks.on_finish if spec is not None else None
+    if command is None:
+        return
+    told = {
+        "TUI_LORA_SESSION": str(paths.folder),
+        "TUI_LORA_VERDICT": outcome.verdict,
+        "TUI_LORA_MESSAGE": outcome.message,
+    }
+    words = launch.run_hook(command, told, paths)
+    print(f"hooks.on_finish: {words}", file=sys.stderr)  # noqa: T201
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -207,6 +347,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("folder", help="the session's")
     parser.add_argument("--changes", type=json.loads, default={}, help="settings from here on")
     parser.add_argument("--reason", default="", help="why they change")
+    parser.add_argument("--accept", type=json.loads, default=[], help="what may have changed")
+    parser.add_argument("--retry", type=int, default=0, help="how often memory ran out before")
+    parser.add_argument("--before", type=int, help="only checkpoints before this step")
+    parser.add_argument("--heard", type=int, help="how far orders.jsonl was read, in bytes")
     parser.add_argument("--lock", type=int, help="the lock's descriptor, where it is held already")
     return parser.parse_args(arguments)
 
@@ -220,23 +364,11 @@ def _stop_here(inbox: Inbox) -> None:
 
 def _introduce(paths: SessionPaths) -> None:
     """worker.json: what signalling needs; that the worker lives is told by the lock alone."""
-    import psutil
-
     me = {
         "pid": os.getpid(),
-        "started": psutil.Process().create_time(),
-        "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        "card": my_card(),
+        "started_ticks": launch.started_ticks(os.getpid()),
+        **what_it_began_with(),
     }
+    leftovers.clear(paths)
     write_whole(paths.worker, json.dumps(me) + "\n")
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"python": sys.version.split()[0]}
-    for name in ("tui-lora", "torch", "transformers", "peft", "trl", "bitsandbytes", "datasets"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -6,9 +6,10 @@ theirs.
 
 from __future__ import annotations
 
-import shutil
 import time
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,39 +19,51 @@ from transformers.trainer import TRAINER_STATE_NAME
 from trl import DPOTrainer, KTOTrainer, SFTTrainer
 
 from tui_lora.core.class_report import ClassReport
-from tui_lora.core.events import CheckpointSaved, Evaluated, OrderAnswered
+from tui_lora.core.events import Evaluated
 from tui_lora.core.experimental_spec import ExperimentalSpec
-from tui_lora.core.orders import SaveCheckpoint
 from tui_lora.core.spec import LoraSpec
 from tui_lora.store import class_reports
-from tui_lora.store.checkpoints import folder_name, prune, seal
+from tui_lora.store.adapter_labels import write_labels
 from tui_lora.store.paths import SessionPaths
+from tui_lora.worker import resuming
 from tui_lora.worker.classifier import ClassificationTrainer, accuracy_of, macro_f1_of
+from tui_lora.worker.doing import Doing
 from tui_lora.worker.experimental import LorentzianPenalty
 from tui_lora.worker.four_bit import Rounding
 from tui_lora.worker.inbox import Inbox
-from tui_lora.worker.lora import not_finite, set_adapter_dtype
+from tui_lora.worker.longest_first import Lengths, LongestFirst, fed_lengths
+from tui_lora.worker.lora import set_adapter_dtype
 from tui_lora.worker.progress import Progress
 from tui_lora.worker.reference import TRAINED
-from tui_lora.worker.reporter import Reporter
-from tui_lora.worker.schedule import put_at_rest, settle_schedule
+from tui_lora.worker.reporter import Teller
+from tui_lora.worker.resuming import reading, scaler_words
+from tui_lora.worker.saving import Saving
+from tui_lora.worker.schedule import follow_course, settle_schedule
 from tui_lora.worker.token_rows import hand_on_bias
 from tui_lora.worker.variants import beginning, freeze, optimizer_of
 from tui_lora.worker.voice import CutShort, Voice, logged_metrics
 
 
 class Session:
-    """What every trainer of a session has beside its task; stands before a trainer's class."""
+    """What every trainer of a session has beside its task; stands before a trainer's class.
+
+    It begins with the `first_rows` longest rows: the micro-batch that run.yaml asks for, whatever
+    became of it since; without it that of the config.
+    """
+
+    rows_stay = False
+    """Whether the rows of a micro-batch are fed together, and in the order in which they stand."""
 
     def __init__(
         self,
         *arguments: Any,
-        reporter: Reporter,
+        reporter: Teller,
         inbox: Inbox,
         paths: SessionPaths,
         keep: int,
         adapter_dtype: torch.dtype,
         progress: Progress,
+        first_rows: int | None = None,
         lora: LoraSpec | None = None,
         experimental: ExperimentalSpec | None = None,
         patience: int | None = None,
@@ -58,13 +71,16 @@ class Session:
         **named: Any,
     ) -> None:
         self.reporter, self.inbox, self.progress = reporter, inbox, progress
-        self._paths, self._keep = paths, keep
+        self.paths, self.keep = paths, keep
         self._adapter_dtype = adapter_dtype
+        self.doing = Doing()
         self._micro_tokens: list[torch.Tensor] = []
         self._eval_sum: torch.Tensor | None = None
         self._eval_weight: torch.Tensor | None = None
         self._lora = lora = lora or LoraSpec()
         super().__init__(*arguments, **named)
+        self.saving = Saving(self, paths, stop_by)
+        self._first_rows = first_rows or self.args.per_device_train_batch_size
         began = paths.folder / "began.safetensors"
         if progress.step == 0:
             began.unlink(missing_ok=True)
@@ -86,6 +102,31 @@ class Session:
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
         """As it is: it was prepared, by this very trainer's code, before the base was loaded."""
         return dataset
+
+    @cached_property
+    def row_lengths(self) -> Lengths:
+        """How many tokens each row is fed with."""
+        cut = getattr(self.args, "max_length", None)
+        return fed_lengths(self.train_dataset, max_length=cut, together=self._first_rows)
+
+    def how_it_begins(self) -> str:
+        """What the first micro-batch is, in words."""
+        lengths = self.row_lengths
+        order = iter(self._get_train_sampler())
+        first = [int(lengths[row]) for row in islice(order, self._first_rows)]
+        what = "longest row" if len(first) == 1 else f"{len(first):,} longest rows"
+        return (
+            f"training begins with the {what}, {max(first):,} tokens at most: if memory does not "
+            "suffice, it shows in the first step"
+        )
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LongestFirst:
+        return LongestFirst(
+            self.row_lengths,
+            first=self._first_rows,
+            seed=self.args.data_seed,
+            in_place=self.rows_stay,
+        )
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
@@ -115,6 +156,7 @@ class Session:
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
+        self.doing.batch("forward" if self.model.training else "evaluation", inputs)
         mask = inputs.get("attention_mask")
         tokens = mask.sum() if mask is not None else torch.tensor(inputs["input_ids"].numel())
         weight = self.weight_of(inputs)
@@ -122,6 +164,7 @@ class Session:
         if self.model.training:
             # Summed on the device and read at the step's end: a read here would wait for the card.
             self._micro_tokens.append(tokens)
+            self.doing.phase = "backward"
         else:
             loss = (result[0] if return_outputs else result).detach().double()
             weight = weight.to(loss.device)
@@ -139,6 +182,7 @@ class Session:
             self._rounding.put_on()
         loss: torch.Tensor = super().training_step(*arguments, **named)
         if self.accelerator.sync_gradients:
+            self.doing.phase = "step"
             # All micro-batches of the step are in. The penalty is of the step, not of its rows:
             # in the loss, each task would divide it in a way of its own.
             if self._rounding is not None:
@@ -185,6 +229,7 @@ class Session:
         step = self.state.global_step
         metrics: dict[str, float] = {}
         measuring = f"measuring the held-out rows at step {step}"
+        self.doing.phase = "evaluation"
         with self.reporter.phase("evaluating", measuring), self.as_saved():
             try:
                 metrics = super().evaluate(*arguments, **named)
@@ -193,6 +238,7 @@ class Session:
                 self._eval_sum = self._eval_weight = None
                 self.control.should_training_stop = self.control.should_save = True
                 self.reporter.notice(f"the evaluation at step {step} was cut short by the stop")
+        self.doing.phase = "forward"
         loss = self.current_eval_loss()
         if loss is not None:
             metrics["eval_loss"] = loss
@@ -222,40 +268,7 @@ class Session:
         return float(self._eval_sum / self._eval_weight)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Into a folder beside, sealed with a manifest, renamed; older ones go after that.
-
-        What is not finite stays so, and would push the last good ones out: it is not saved.
-        """
-        began = time.monotonic()
-        step = self.state.global_step
-        broken = not_finite(self.model)
-        if broken is not None:
-            why = f"no checkpoint at step {step}: {broken} holds NaN or infinity"
-            self.reporter.notice(f"{why}; those before it are kept", "warning")
-            self._answer_saves(ok=False, message=why)
-            return
-        scratch = Path(self.args.output_dir)
-        shutil.rmtree(scratch, ignore_errors=True)
-        put_at_rest(self.optimizer)
-        final = self._paths.checkpoints / folder_name(step)
-        tokens = self.progress.tokens_seen
-        try:
-            super()._save_checkpoint(model, trial)
-            size = seal(scratch / f"checkpoint-{step}", final, step=step, tokens_seen=tokens)
-        finally:
-            # On a full disk this is the room in which the run can say why it ended.
-            shutil.rmtree(scratch, ignore_errors=True)
-        self.reporter.say(
-            CheckpointSaved(
-                step=step, path=final.name, size_bytes=size, seconds=time.monotonic() - began
-            )
-        )
-        prune(self._paths.checkpoints, self._keep, step)
-        self._answer_saves(ok=True, message=f"checkpoint saved at step {step}")
-
-    def _answer_saves(self, *, ok: bool, message: str) -> None:
-        for order in self.inbox.take(SaveCheckpoint):
-            self.reporter.say(OrderAnswered(id=order.id, ok=ok, message=message))
+        self.saving.save(lambda: super(Session, self)._save_checkpoint(model, trial))
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The trained adapter and the tokenizer: no reference beside it, and no pickle."""
@@ -266,10 +279,31 @@ class Session:
         self.processing_class.save_pretrained(output_dir)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        with reading(resuming.ADAPTER):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
         # peft loads adapters as float32 and to be trained; optimizer state follows what it finds.
         set_adapter_dtype(self.model, self._adapter_dtype)
         freeze(self.model, self._lora.variant)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with reading(resuming.OPTIMIZER):
+            super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            follow_course(self.lr_scheduler)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with reading(resuming.RANDOM):
+            super()._load_rng_state(checkpoint)
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        scales = getattr(self.accelerator, "scaler", None) is not None
+        if words := scaler_words(Path(checkpoint), scales=scales):
+            self.reporter.notice(words, "warning")
+        if scales:
+            with reading(resuming.SCALER_NAME):
+                super()._load_scaler(checkpoint)
 
 
 class SftSession(Session, SFTTrainer):
@@ -287,6 +321,10 @@ class SftSession(Session, SFTTrainer):
 class ClassificationSession(Session, ClassificationTrainer):
     """Labels for texts; each evaluation leaves a report of who was taken for whom."""
 
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        super()._save(output_dir, state_dict)
+        write_labels(Path(str(output_dir)), self.labels)
+
     def grade(self, by: str) -> float | None:
         return -macro_f1_of(self.confusion) if by == "macro_f1" else super().grade(by)
 
@@ -300,7 +338,7 @@ class ClassificationSession(Session, ClassificationTrainer):
             accuracy=accuracy_of(self.confusion),
             macro_f1=macro_f1_of(self.confusion),
         )
-        class_reports.write(self._paths, report)
+        class_reports.write(self.paths, report)
         return {"accuracy": report.accuracy, "macro_f1": report.macro_f1}
 
 
@@ -315,6 +353,8 @@ class DpoSession(Session, DPOTrainer):
 
 class KtoSession(Session, KTOTrainer):
     """Answers marked good or bad, measured against the base as pairs are."""
+
+    rows_stay = True
 
 
 TRAINERS: dict[str, type[Session]] = {

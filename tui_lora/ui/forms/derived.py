@@ -10,7 +10,7 @@ from textual.content import Content
 from tui_lora.core.errors import Problem
 from tui_lora.core.spec import HIGH_FOR_PREFERENCES, USUAL_RATES, RunSpec
 from tui_lora.core.spec_differences import idle
-from tui_lora.core.text import UNKNOWN, count
+from tui_lora.core.text import UNKNOWN, count, shorten_middle
 from tui_lora.store.packages import may_pack
 from tui_lora.ui.forms.checked import NEEDED, Checked, name_taken
 from tui_lora.ui.forms.entry import Note
@@ -127,9 +127,12 @@ def unsure(checked: Checked) -> set[str]:
     return sections | {"training"} if "dataset" in sections else sections
 
 
-def summary(checked: Checked, survey: Survey, width: int, trained: int | None = None) -> Content:
+def summary(
+    checked: Checked, survey: Survey, width: int, trained: int | None = None, runs: str = ""
+) -> Content:
     """The line that stays in sight: what a step is, how many, and whether anything is wrong;
-    `trained` counts the adapter's weights, where they are known."""
+    `trained` counts the adapter's weights, where they are known; `runs` is the session on its
+    card."""
     pieces = []
     spec = checked.sound
     if spec is not None:
@@ -156,6 +159,8 @@ def summary(checked: Checked, survey: Survey, width: int, trained: int | None = 
         if trained is not None:
             pieces.append(join(dim("trainable "), ink(count(trained))))
     end = ink("✓ s starts it", GOOD)
+    if runs:
+        end = ink(f"! {shorten_middle(runs, 16)} runs: t waits, s starts beside it", TIGHT)
     if many := len(checked.problems):
         missing = {p.field for p in checked.problems} <= {"model.id", "dataset.path"}
         words = "1 problem" if many == 1 else f"{many} problems"

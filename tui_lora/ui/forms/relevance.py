@@ -37,6 +37,18 @@ SELDOM = frozenset(
         "experimental.lorentzian_width",
         "experimental.four_bit_adapter",
         "evaluation.stop_by",
+        "guards.nan",
+        "guards.loss_spike",
+        "guards.no_gradient",
+        "guards.plateau",
+        "guards.overfitting",
+        "guards.temperature",
+        "guards.temperature_celsius",
+        "guards.disk",
+        "guards.disk_gib",
+        "guards.wall_clock",
+        "guards.wall_clock_hours",
+        "hooks.on_finish",
     }
 )
 """Settings that most runs leave alone. The Data screen has them in sight."""

@@ -5,14 +5,22 @@ from __future__ import annotations
 import threading
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from textual import on
 from textual.content import Content
 
-from tui_lora.ui.ink import ACCENT, bar, dim, ink, join
+from tui_lora.core.text import number
+from tui_lora.ui.chat_facts import LinkChanged
+from tui_lora.ui.chat_holds import before_a_run, held_on_card
+from tui_lora.ui.chat_link import link_of
+from tui_lora.ui.ink import ACCENT, TIGHT, bar, dim, ink, join
 from tui_lora.ui.settings_facts import StartEnded, StartProgressed, start
 from tui_lora.ui.state import Draft
 from tui_lora.ui.widgets.line import Line
+
+if TYPE_CHECKING:
+    from tui_lora.ui.page import Page
 
 
 class StartLine(Line):
@@ -23,6 +31,8 @@ class StartLine(Line):
         self._summary = Content("")
         self._progress: StartProgressed | None = None
         self._cancel = threading.Event()
+        self.card_runs = ""
+        """The session that runs on the card that the draft wants, as far as that was looked up."""
 
     @property
     def busy(self) -> bool:
@@ -32,14 +42,26 @@ class StartLine(Line):
         self._summary = summary
         self._draw()
 
-    def begin(self, draft: Draft, root: Path) -> None:
+    def on_mount(self) -> None:
+        link_of(self.app).tell(self)
+
+    def begin(self, draft: Draft, root: Path, *, queued: bool = False) -> None:
+        """Start it, or where it is `queued`, when its card is free; where a chat holds a part of
+        the card, and it would start now, ask first whether that is closed."""
+        begin = partial(self._begin, draft, root, queued)
         if self.busy:
             return
+        if queued and self.card_runs:
+            begin()
+        else:
+            before_a_run(cast("Page", self.screen), begin)
+
+    def _begin(self, draft: Draft, root: Path, queued: bool) -> None:
         self._cancel = threading.Event()
         self._show(StartProgressed("checking", None))
         # The page's, which says so if it fails.
         self.screen.run_worker(
-            partial(start, draft, root, self._cancel, self.post_message),
+            partial(start, draft, root, self._cancel, self.post_message, queued=queued),
             thread=True,
             exit_on_error=False,
             group="start",
@@ -52,10 +74,15 @@ class StartLine(Line):
             self._show(StartProgressed("cancelling", None))
 
     def on_unmount(self) -> None:
+        link_of(self.app).forget(self)
         # A thread that fetches would keep the program from ending.
         self._cancel.set()
 
     def on_resize(self) -> None:
+        self._draw()
+
+    @on(LinkChanged)
+    def _link_changed(self) -> None:
         self._draw()
 
     @on(StartProgressed)
@@ -78,7 +105,9 @@ class StartLine(Line):
     def _draw(self) -> None:
         width = self.size.width
         if self._progress is None or width < 20:
-            self.say(self._summary)
+            held = held_on_card(link_of(self.app))
+            chat = f"   chat takes {number(held)} GiB of the card" if held is not None else ""
+            self.say(join(self._summary, (chat, TIGHT)))
             return
         row = join(("● ", ACCENT), ink(self._progress.label), dim(" …"))
         share = self._progress.share

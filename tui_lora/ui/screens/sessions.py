@@ -11,15 +11,18 @@ from textual.widgets import Input
 
 from tui_lora.core.text import UNKNOWN, one_line
 from tui_lora.store.paths import SessionPaths
-from tui_lora.ui.ink import WRONG, dim, ink, join
+from tui_lora.ui import queueing
+from tui_lora.ui.chat_holds import before_a_run
+from tui_lora.ui.ink import TIGHT, WRONG, dim, ink, join
 from tui_lora.ui.keymap import place
 from tui_lora.ui.messages import Said, SessionChosen
 from tui_lora.ui.page import Page
+from tui_lora.ui.queueing import in_order, stall_words
 from tui_lora.ui.screens.question import Question
 from tui_lora.ui.session_rows import COLUMNS, haystack, row_of, task_words
 from tui_lora.ui.widgets.empty import Empty
 from tui_lora.ui.widgets.filter import Filter
-from tui_lora.ui.widgets.line import Block
+from tui_lora.ui.widgets.line import Block, Line
 from tui_lora.ui.widgets.table import Table
 
 if TYPE_CHECKING:
@@ -33,12 +36,42 @@ class SessionsScreen(Page):
         "Every session in the sessions folder, the last changed first. A session is a folder: its "
         "run spec, its log, its checkpoints and its adapter; copy it to another machine and it "
         "opens there. held-out is the last loss on rows that were never trained on, base the same "
-        "before the first step."
+        "before the first step. Those that wait for a card stand in their order under what runs: t "
+        "puts one in the queue and takes it out, < and > move it, and each run that ends starts "
+        "the next."
     )
     BINDINGS = [
         Binding("n", "new", "new", id="sessions.new", tooltip="put a new run together"),
         Binding(
             "r", "resume", "resume", id="sessions.resume", tooltip="start it, or go on with it"
+        ),
+        Binding(
+            "t",
+            "queue",
+            "queue",
+            id="sessions.queue",
+            tooltip="let it wait until its card is free, or wait no more",
+        ),
+        Binding(
+            "less_than_sign,shift+up",
+            "earlier(-1)",
+            "earlier",
+            id="sessions.earlier",
+            tooltip="one place forward in the queue",
+        ),
+        Binding(
+            "greater_than_sign,shift+down",
+            "earlier(1)",
+            "later",
+            id="sessions.later",
+            tooltip="one place back in the queue",
+        ),
+        Binding(
+            "g",
+            "start_queue",
+            "go on",
+            id="sessions.start_queue",
+            tooltip="start who is next in the queue, where nothing runs",
         ),
         Binding(
             "d", "duplicate", "duplicate", id="sessions.duplicate", tooltip="a new draft like it"
@@ -71,6 +104,7 @@ class SessionsScreen(Page):
         yield Filter("name, model, dataset, task or status")
         yield Table(*COLUMNS, id="table")
         yield Empty(id="empty")
+        yield Line(id="stalled")
         yield Block(2, id="detail")
 
     def on_mount(self) -> None:
@@ -88,7 +122,7 @@ class SessionsScreen(Page):
 
     def _show(self, sessions: tuple[Summary, ...] | None) -> None:
         words = self.query_one("#filter", Input).value.lower().split()
-        shown = [s for s in sessions or () if all(word in haystack(s) for word in words)]
+        shown = [s for s in in_order(sessions or ()) if all(word in haystack(s) for word in words)]
         self._shown = {summary.name: summary for summary in shown}
         self.query_one(Table).show(
             [row_of(summary, marked=summary.name == self._marked) for summary in shown]
@@ -102,6 +136,9 @@ class SessionsScreen(Page):
         elif self.focused is None:
             # A table that was hidden has lost it.
             self.query_one(Table).focus()
+        stalled = stall_words(sessions or ())
+        self.set_class(bool(stalled), "-stalled")
+        self.query_one("#stalled", Line).say(ink(f"! {stalled}" if stalled else "", TIGHT))
         self._show_detail()
         self.refresh_bindings()
 
@@ -132,7 +169,10 @@ class SessionsScreen(Page):
             dim("   dataset "),
             ink(summary.dataset or UNKNOWN),
             task_words(summary),
+            dim(f"   {summary.parent.words}" if summary.parent is not None else ""),
         )
+        if summary.refused and not summary.status.alive:
+            what = ink(f"! not started at its turn: {summary.refused}", TIGHT)
         if summary.problem:
             what = ink(f"✗ run.yaml: {summary.problem}", WRONG)
         detail.say([ink(name if len(name) > table.room(table.size.width) else ""), what])
@@ -154,6 +194,16 @@ class SessionsScreen(Page):
             return summary is not None and not summary.problem
         if action == "delete":
             return summary is not None and not summary.status.alive
+        if action == "queue":
+            waits = summary is not None and summary.turn is not None
+            return waits or self.check_action("resume", ())
+        if action == "earlier":
+            return summary is not None and summary.turn is not None
+        if action == "start_queue":
+            known = self.bench.sessions or ()
+            turns = [summary.turn for summary in known if summary.turn is not None]
+            free = not any(summary.status.alive for summary in known)
+            return any(free or turn.stalled for turn in turns)
         if action == "filter":
             return bool(self.bench.sessions) and not isinstance(self.focused, Input)
         if action == "unfilter":
@@ -176,6 +226,25 @@ class SessionsScreen(Page):
     def action_resume(self) -> None:
         if (summary := self._pointed()) is not None:
             self.resume_run(SessionPaths(summary.folder))
+
+    def action_queue(self) -> None:
+        """Let it wait for its turn; one that waits does so no more."""
+        if (summary := self._pointed()) is None:
+            return
+        if summary.turn is not None:
+            queueing.take_out(self, summary.name)
+        elif any(known.status.alive for known in self.bench.sessions or ()):
+            queueing.put_in(self, SessionPaths(summary.folder))
+        else:
+            # It is likely to start at once.
+            before_a_run(self, lambda: queueing.put_in(self, SessionPaths(summary.folder)))
+
+    def action_earlier(self, by: int) -> None:
+        if (summary := self._pointed()) is not None:
+            queueing.move(self, summary.name, by)
+
+    def action_start_queue(self) -> None:
+        before_a_run(self, lambda: queueing.start(self))
 
     def action_duplicate(self) -> None:
         if (summary := self._pointed()) is not None:
@@ -243,7 +312,7 @@ class SessionsScreen(Page):
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="disk")
     def _duplicate(self, paths: SessionPaths) -> None:
-        from tui_lora.store.sessions import duplicate
+        from tui_lora.store.runs import duplicate
 
         copy = duplicate(self.bench.root, paths)
         self._wanted = copy.name

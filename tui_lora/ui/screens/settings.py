@@ -38,11 +38,12 @@ from tui_lora.ui.forms.target_list import PICK, TARGETS, TYPE, target_list, why_
 from tui_lora.ui.ink import dim, ink
 from tui_lora.ui.keymap import place
 from tui_lora.ui.messages import DraftReplaced, Said, SettingsChanged
-from tui_lora.ui.page import Page
 from tui_lora.ui.screens.advice import open_advice
 from tui_lora.ui.screens.compare import compare_draft
+from tui_lora.ui.screens.fit_check import open_fit_check
 from tui_lora.ui.screens.settings_keys import KEYS
 from tui_lora.ui.screens.settings_lists import choice_list, preset_list, problem_list
+from tui_lora.ui.screens.settings_queue import StartsLater
 from tui_lora.ui.settings_facts import (
     ProblemsFound,
     SpecOpened,
@@ -60,7 +61,7 @@ ELSEWHERE = {"model.id": "model", "dataset.path": "data"}
 """Settings that have a screen of their own."""
 
 
-class SettingsScreen(Page):
+class SettingsScreen(StartsLater):
     TITLE_WORD = "Settings"
     OF_DRAFT = True
     CSS_PATH = "settings.tcss"
@@ -69,8 +70,8 @@ class SettingsScreen(Page):
         "a list, ← → change a choice, Esc leaves a value as it was. • marks what differs from the "
         "default, ▲ what is wrong. Settings that play no part in the task are not shown; m shows "
         "those that are seldom needed. Whether it fits the card is always in sight: a finds what "
-        "makes it fit or what else fits, C holds it against any card. The draft is kept as you go; "
-        "s checks everything and starts it."
+        "makes it fit or what else fits, f measures it on your longest rows, C holds it against "
+        "any card. The draft is kept as you go; s checks everything and starts it."
     )
     BINDINGS = KEYS
 
@@ -165,7 +166,8 @@ class SettingsScreen(Page):
         self.query_one("#about", Block).say([dim(row) for row in rows])
         adapter = self._known.adapter if self._known is not None else None
         trained = adapter.trainable if adapter is not None else None
-        self._start_line.show_summary(summary(self._checked, self._survey, width, trained))
+        words = summary(self._checked, self._survey, width, trained, self.card_runs)
+        self._start_line.show_summary(words)
 
     def help_for_focus(self) -> Content | None:
         entry, known = self._form.pointed, self._known
@@ -292,6 +294,9 @@ class SettingsScreen(Page):
     def action_advise(self) -> None:
         open_advice(self)
 
+    def action_fit_check(self) -> None:
+        open_fit_check(self)
+
     def action_card(self) -> None:
         self.query_one(CardAsk).ask_card(self.bench.memory_seen.card)
 
@@ -313,12 +318,12 @@ class SettingsScreen(Page):
 
         self.app.push_screen(problem_list(problems), chosen)
 
-    def action_start(self) -> None:
+    def action_start(self, queued: bool = False) -> None:
         if self._known is not None and self._known.looked and self._known.looked.problems:
             # The worker would refuse them, after reading all rows.
             self._list_problems(self._checked.problems)
         elif self._draft is not None:
-            self._start_line.begin(self._draft, self.bench.root)
+            self._start_line.begin(self._draft, self.bench.root, queued=queued)
 
     def action_cancel(self) -> None:
         self._start_line.cancel()
@@ -335,7 +340,7 @@ class SettingsScreen(Page):
         if fact.paths is not None:
             # The next run gets a name of its own.
             self.post_message(DraftReplaced(replace(self.bench.draft, name="")))
-            self._started(fact.paths)
+            self.turn_to_started(fact)
         elif fact.cancelled:
             self.say("not started; nothing was left behind.")
 

@@ -11,8 +11,16 @@ def _key(key: str, action: str, name: str, tip: str) -> Binding:
 
 KEYS: list[BindingType] = [
     _key("s", "start", "start", "check it all, and start"),
+    Binding(
+        "t",
+        "start(True)",
+        "queue",
+        id="settings.queue",
+        tooltip="check it all, and start it when its card is free",
+    ),
     _key("p", "presets", "presets", "begin from a preset"),
     _key("a", "advise", "advice", "what makes it fit the card, or what else fits"),
+    _key("f", "fit_check", "fit check", "measure it: two steps on your longest rows"),
     _key("u", "undo", "undo", "undo the last change"),
     _key("d,backspace", "default", "default", "put back the default"),
     _key("m", "more", "more", "the settings that are seldom needed, or only the usual ones"),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, VerticalScroll
@@ -14,24 +14,22 @@ from textual.timer import Timer
 
 from tui_lora.ui.ink import dim
 from tui_lora.ui.keymap import place
-from tui_lora.ui.messages import Said
-from tui_lora.ui.page import Page
+from tui_lora.ui.screens.train_control import ControlledRun
 from tui_lora.ui.widgets.empty import Empty
 from tui_lora.ui.widgets.line import Block, Line, Lines
 from tui_lora.ui.widgets.loss_plot import LossPlot
 
 if TYPE_CHECKING:
-    from tui_lora.core.orders import Order
+    from tui_lora.core.out_of_memory import Mend
     from tui_lora.core.view import RunView
     from tui_lora.store.paths import SessionPaths
     from tui_lora.ui.state import RunNow
 
-ASK_AGAIN_S = 6.0
 LOG_ROWS = 200
 WIDE_FROM = 110
 
 
-class TrainScreen(Page):
+class TrainScreen(ControlledRun):
     TITLE_WORD = "Train"
     CSS_PATH = "train.tcss"
     HELP = (
@@ -39,45 +37,49 @@ class TrainScreen(Page):
         "connection, come back, and nothing is missing here. Losses are mean cross-entropy a "
         "trained token, in nats; perplexity is e to that power. Tokens count without padding. Of a "
         "run on preferences the loss is that of the preference, and margin says how much more the "
-        "chosen answers are rewarded than the rejected; m draws it, or what else the task has."
+        "chosen answers are rewarded than the rejected; m draws it, or what else the task has. "
+        "Where memory ran out, a shows what makes it fit, and goes on with what is chosen."
     )
     BINDINGS = [
         Binding(
-            "c", "checkpoint", "checkpoint", id="train.checkpoint", tooltip="save a checkpoint now"
+            "a", "mend", "what fits", id="train.mend", tooltip="what makes it fit, and goes on"
         ),
         Binding(
-            "s",
-            "stop",
-            "stop",
-            id="train.stop",
-            tooltip="finish the step, save, end; can be resumed",
-        ),
-        Binding(
-            "r", "resume", "resume", id="train.resume", tooltip="go on from the last checkpoint"
-        ),
-        Binding(
-            "y", "log_scale", "log scale", id="train.log_scale", tooltip="losses on a log scale"
+            "y",
+            "log_scale",
+            "log scale",
+            False,
+            id="train.log_scale",
+            tooltip="losses on a log scale",
         ),
         Binding(
             "m", "curve", "curve", id="train.curve", tooltip="the loss, or another of its figures"
         ),
         Binding("l", "log", "log", id="train.log", tooltip="the run's log in full, or the curve"),
+        Binding(
+            "k",
+            "checkpoints",
+            "checkpoints",
+            False,
+            id="train.checkpoints",
+            tooltip="pin, delete or talk to a checkpoint, or branch from it",
+        ),
     ]
 
     def __init__(self) -> None:
         super().__init__()
-        self._asked: dict[str, str] = {}
-        self._stop_asked_at = -ASK_AGAIN_S
         self._clock: Timer | None = None
         self._curve = "loss"
 
     def compose_body(self) -> ComposeResult:
         yield Empty(id="empty")
         yield Line(id="state")
+        yield Line(id="control")
+        yield Line(id="changes")
         yield Lines(id="verdict")
         with Horizontal(id="middle"):
             yield LossPlot(id="curve")
-            yield Block(22, id="numbers")
+            yield Block(24, id="numbers")
         yield Block(3, id="short")
         with VerticalScroll(id="log"):
             yield Lines(id="log-lines")
@@ -87,6 +89,7 @@ class TrainScreen(Page):
         self._clock = self.set_interval(1.0, self._tick, pause=True)
         self.follow("session", self._show_session)
         self.follow("run_now", self._show_run)
+        self.follow("sensors", self._show_numbers)
 
     def on_screen_suspend(self) -> None:
         if self._clock is not None:
@@ -99,7 +102,7 @@ class TrainScreen(Page):
         self.set_class(paths is None, "-empty")
         self.query_one(LossPlot).clear()
         self._curve = "loss"
-        self._asked.clear()
+        self.forget_orders()
         if paths is None:
             keys = [("1", "choose a session, or resume one")]
             if place("model") is not None:
@@ -111,6 +114,7 @@ class TrainScreen(Page):
             for block in self.query(Block):
                 block.say([])
             self._show_verdict([])
+            self._show_changes(Content(""))
             self.query_one("#log-lines", Lines).say()
 
     def _show_run(self, run: RunNow | None) -> None:
@@ -118,28 +122,35 @@ class TrainScreen(Page):
         if run is None:
             return
         # The run view's types come with pydantic; the first frame does without.
-        from tui_lora.ui import run_numbers, run_text
+        from tui_lora.ui import run_text
 
         width = max(40, self.size.width - 2)
         self.query_one("#state", Line).say(run_text.state_row(run, width, time.time()))
-        self._show_verdict(run_text.verdict_rows(run, _next_keys(run)))
-        if self.size.width >= WIDE_FROM:
-            self.query_one("#numbers", Block).say(run_numbers.number_rows(run))
-        else:
-            self.query_one("#short", Block).say(run_numbers.short_rows(run, width))
+        self._show_changes(run_text.changes_row(run))
+        self._show_verdict(run_text.verdict_rows(run, _next_keys(run), width))
+        self._show_numbers()
         view = run.view
         self._show_curve(view)
         self._show_log(run)
-        for id, what in list(self._asked.items()):
-            if (answer := view.answers.get(id)) is not None:
-                del self._asked[id]
-                said = answer.message if answer.ok else f"{what}: {answer.message}"
-                self.say(said, "good" if answer.ok else "warning")
+        moves = self.show_control(run)
         if self._clock is not None:
-            if run.status.alive and view.phase is not None:
+            if moves or (run.status.alive and view.phase is not None):
                 self._clock.resume()
             else:
                 self._clock.pause()
+
+    def _show_numbers(self, _: object = None) -> None:
+        """The run's figures, with what the card says by now."""
+        run, sensors = self.bench.run_now, self.bench.sensors
+        if run is None:
+            return
+        from tui_lora.ui import run_numbers
+
+        if self.size.width >= WIDE_FROM:
+            self.query_one("#numbers", Block).say(run_numbers.number_rows(run, sensors))
+        else:
+            width = max(40, self.size.width - 2)
+            self.query_one("#short", Block).say(run_numbers.short_rows(run, width, sensors))
 
     def _show_curve(self, view: RunView) -> None:
         from tui_lora.ui.run_curves import curves
@@ -148,6 +159,11 @@ class TrainScreen(Page):
         # A resumed run may not have got as far again.
         shown = next((one for one in there if one.name == self._curve), there[0])
         self.query_one(LossPlot).show(shown, view.total_steps)
+
+    def _show_changes(self, row: Content) -> None:
+        changes = self.query_one("#changes", Line)
+        changes.display = bool(row.plain)
+        changes.say(row)
 
     def _show_verdict(self, rows: list[Content]) -> None:
         verdict = self.query_one("#verdict", Lines)
@@ -167,6 +183,7 @@ class TrainScreen(Page):
 
             width = max(40, self.size.width - 2)
             self.query_one("#state", Line).say(run_text.state_row(run, width, time.time()))
+            self.show_control(run)
 
     @property
     def _log_open(self) -> bool:
@@ -174,10 +191,8 @@ class TrainScreen(Page):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         run = self.bench.run_now if self.is_attached else None
-        if action in ("stop", "checkpoint"):
-            return run is not None and run.status.alive
-        if action == "resume":
-            return run is not None and run.status.resumable and not run.problem
+        if action == "mend":
+            return run is not None and run.status == "out of memory" and run.spec is not None
         if action == "curve":
             view = run.view if run is not None else None
             return view is not None and bool(view.step_metrics or view.eval_metrics)
@@ -185,7 +200,9 @@ class TrainScreen(Page):
             return run is not None and self._curve == "loss"
         if action == "log":
             return run is not None
-        return True
+        if action == "checkpoints":
+            return run is not None and bool(run.view.checkpoint_steps)
+        return super().check_action(action, parameters)
 
     def action_log_scale(self) -> None:
         self.query_one(LossPlot).toggle_log_scale()
@@ -213,31 +230,41 @@ class TrainScreen(Page):
         if self.bench.run_now is not None:
             self._show_log(self.bench.run_now)
 
-    def action_checkpoint(self) -> None:
-        self._order("checkpoint")
+    def action_checkpoints(self) -> None:
+        from tui_lora.ui.branching import show_checkpoints
 
-    def action_stop(self) -> None:
-        if time.monotonic() - self._stop_asked_at > ASK_AGAIN_S:
-            self._stop_asked_at = time.monotonic()
-            self.say("s again stops after this step; it is saved and can be resumed.", "warning")
+        show_checkpoints(self)
+
+    def action_mend(self) -> None:
+        """What makes it fit; what is chosen goes on from the last checkpoint, or begins anew."""
+        from tui_lora.store.sessions import free_name
+        from tui_lora.ui.row_lengths import row_lengths
+        from tui_lora.ui.screens.out_of_memory import MendList, card_of
+
+        run, bench = self.bench.run_now, self.bench
+        if run is None or run.spec is None:
             return
-        self._stop_asked_at = -ASK_AGAIN_S
-        self._order("stop")
+        mends = MendList(
+            run,
+            bench.root,
+            bench.inspector,
+            card=card_of(run, bench.sensors),
+            lengths=row_lengths(bench.inspector.lengths, run.spec),
+            like=free_name(bench.root, run.paths.name),
+        )
+        self.app.push_screen(mends, partial(self._go_on_with, run))
 
-    def action_resume(self) -> None:
-        if self.bench.session is not None:
-            self.resume_run(self.bench.session)
-
-    @work(thread=True, exclusive=True, exit_on_error=False, group="order")
-    def _order(self, what: str) -> None:
-        from tui_lora.store.sessions import order_checkpoint, order_stop
-
-        paths = self.bench.session
-        if paths is None:
+    def _go_on_with(self, run: RunNow, mend: Mend | None) -> None:
+        if mend is None or run.spec is None:
             return
-        order: Order = (order_stop if what == "stop" else order_checkpoint)(paths)
-        self._asked[order.id] = what
-        self.post_message(Said(f"{what}: asked; the worker answers after this step."))
+        if mend.resumes:
+            self.resume_run(run.paths, mend.changes, f"memory ran out: {mend.title}")
+            return
+        from tui_lora.store.sessions import free_name
+        from tui_lora.store.spec_now import with_changes
+
+        name = free_name(self.bench.root, run.paths.name)
+        self.begin_run(name, with_changes(run.spec, mend.changes))
 
 
 def _next_keys(run: RunNow) -> list[tuple[str, str]]:

@@ -29,6 +29,8 @@ KEY_NAMES = {
     "end": "End",
     "pageup": "PgUp",
     "pagedown": "PgDn",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
     "left_square_bracket": "[",
     "right_square_bracket": "]",
 }
@@ -89,13 +91,20 @@ class KeysLine(Line):
         help = _key("^p", "actions") if typing else _key("?", "help")
         screens = _key("^o" if typing else number_keys(), "screens")
         leave = "^q" if typing else "q"
-        everywhere = Content("   ").join([screens, help, _key(leave, self._leaving)])
+        first = screens if typing else help
         here = [_key(key_name(b.key), b.description) for b in self._shown()]
-        room = width - everywhere.cell_length - 3
-        wanted = Content("   ").join(here)
-        if wanted.cell_length > room:
-            everywhere = Content("   ").join([screens if typing else help, _key(leave, "leave")])
+        wanted = Content("   ").join(here).cell_length
+        room = 0
+        # What every screen has gives way to what this one has.
+        for pieces in (
+            [screens, help, _key(leave, self._leaving)],
+            [first, _key(leave, self._leaving)],
+            [first, _key(leave, "leave")],
+        ):
+            everywhere = Content("   ").join(pieces)
             room = width - everywhere.cell_length - 3
+            if wanted <= room:
+                break
         start = fitting(here, room)
         gap = max(0, width - start.cell_length - everywhere.cell_length)
         self.say(join(start, " " * gap, everywhere))
