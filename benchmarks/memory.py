@@ -24,9 +24,9 @@ import re
 import statistics
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -73,8 +73,7 @@ class Unclear(Exception):
     """Why a row cannot be simulated."""
 
 
-@dataclass(frozen=True)
-class Harness:
+class Harness(NamedTuple):
     """How a source measured, as far as it changes the memory: read in its code.
 
     `loading`: how 16-bit weights came to the card. `empties_cache`: its peft's

@@ -8,9 +8,9 @@ beside this file): it forecasts, makes the model on the card tensor by tensor as
 one, and has a session's trainer take two steps. Memory that runs out, or a crash, is that cell's
 result.
 
-What is done stands in --results, and is not done again. Cells that do not fit by their forecast are
-named and left out; --all tries them. --device cpu runs all of it without a card, which measures
-nothing of a card.
+What is done stands in --results, and is not done again (--again: unless it failed). Cells that do
+not fit by their forecast are named and left out; --all tries them. --device cpu runs all of it
+without a card, which measures nothing of a card.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ SCHEMES = ("nf4", "int8", "none")
 TOKENS = (512, 2048, 4096)
 QUICK = "0.5b"
 KEY = ("shape", "scheme", "checkpointing", "tokens", "packed", "rows", "device")
+FAULTS = ("failed", "crashed", "too_slow")
 FIGURES = ("allocated", "reserved", "process")
 
 STARTING_S, BUILDING_S, STEP_S = 25.0, 6.0, 4.0
@@ -47,7 +48,9 @@ weights, and two steps of a billion weights with 4,096 tokens. Measured cells re
 def main() -> int:
     given = _asked()
     cells = _cells(given)
-    done = _done(given.results)
+    again = {"does_not_fit"} if given.all else set()
+    again |= set(FAULTS) if given.again else set()
+    done = _done(given.results, again)
     todo = [cell for cell in cells if _key(cell) not in done]
     if given.device != "cpu" and (why := _no_card()):
         print(f"{why}\nWithout a card, --device cpu --shape tiny tries that all of it runs.")
@@ -86,6 +89,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--tokens", action="append", type=int, help="these lengths alone")
     parser.add_argument("--rows", type=int, default=1, help="rows of a micro-batch (1)")
     parser.add_argument("--all", action="store_true", help="also what is said not to fit")
+    parser.add_argument("--again", action="store_true", help="also what failed the last time")
     parser.add_argument("--device", choices=["auto", "cpu"], default="auto")
     parser.add_argument("--limit", type=float, default=900.0, help="seconds for a cell (900)")
     parser.add_argument("--results", type=Path, default=Path("memory-on-a-card.jsonl"))
@@ -112,16 +116,20 @@ def _cells(given: argparse.Namespace) -> list[dict[str, Any]]:
     ]
 
 
-def _done(results: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """What stands in the file; a line that was cut off by a crash is done again."""
+def _done(results: Path, again: set[str]) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """What stands in the file but for those outcomes; a line that was cut off is done again."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     if results.is_file():
         for line in results.read_text(encoding="utf-8").splitlines():
             try:
                 cell = json.loads(line)
-                found[_key(cell)] = cell
+                key, outcome = _key(cell), cell["outcome"]
             except (ValueError, KeyError, TypeError):
                 continue
+            if outcome in again:
+                found.pop(key, None)
+            else:
+                found[key] = cell
     return found
 
 

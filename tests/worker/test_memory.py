@@ -33,8 +33,8 @@ def test_published_peaks_are_met(row: dict[str, str]) -> None:
     shapes = json.loads((BENCHMARKS / "model_shapes.json").read_text())
     alloc, reserved, why = benchmark.predicted(row, shapes)
     assert why == ""
-    assert alloc == pytest.approx(float(row["peak_alloc_GiB"]), rel=0.02)
-    assert reserved == pytest.approx(float(row["peak_reserved_GiB"]), rel=0.08)
+    assert alloc == pytest.approx(float(row["peak_alloc_GiB"]), rel=0.01)
+    assert reserved == pytest.approx(float(row["peak_reserved_GiB"]), rel=0.03)
 
 
 def test_the_allocator_rounds_splits_and_joins() -> None:
@@ -53,6 +53,44 @@ def test_the_allocator_rounds_splits_and_joins() -> None:
     # Nothing is split off a block for less than a MiB.
     odd = replay([(1, 11 * MIB + 512)])
     assert (odd.reserved, odd.allocated) == (12 * MIB, 12 * MIB)
+    # Of two free blocks of one size that of the later segment is taken, which lies below: what is
+    # asked for next finds the other one whole.
+    taken = [(1, 12 * MIB), (2, 12 * MIB), (3, 12 * MIB), (-3, 0), (-1, 0), (4, 10 * MIB)]
+    assert replay([*taken, (5, 12 * MIB)]).reserved == 36 * MIB
+
+
+def test_an_emptied_cache_and_room_made_beforehand() -> None:
+    from tui_lora.worker.memory.allocator import EMPTIED, Allocator, replay
+
+    # A segment in which something is left stays.
+    some = replay([(1, 12 * MIB), (2, 30 * MIB), (3, 9 * MIB), (-1, 0), (-2, 0), EMPTIED])
+    assert (some.reserved, some.allocated) == (20 * MIB, 9 * MIB)
+    allocator = Allocator()
+    allocator.warm_up(50 * MIB)
+    for number in range(5):
+        allocator.hear((number + 1, 9 * MIB))
+    assert (allocator.reserved, allocator.peak_allocated) == (50 * MIB, 45 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("model", "resident_mib"),
+    [("HuggingFaceTB/SmolLM2-1.7B", 1296.47), ("HuggingFaceTB/SmolLM2-135M", 179.30)],
+)
+def test_what_is_loaded_takes_what_was_measured(model: str, resident_mib: float) -> None:
+    """fitcheck-llm, T4: NF4, float16, rank 32 in q, k, v and o, float32 leftovers."""
+    from tui_lora.worker.memory.allocator import Allocator
+    from tui_lora.worker.memory.forecast import trace_of
+
+    benchmark = _benchmark()
+    row = next(row for row in csv.DictReader(PUBLISHED.open()) if row["quant"] == "nf4")
+    shapes = json.loads((BENCHMARKS / "model_shapes.json").read_text())
+    trace = trace_of(benchmark.recipe_of(row, benchmark.shape_of(model, shapes)), 1, 64)
+    allocator = Allocator()
+    allocator.warm_up(trace.room)
+    for event, phase in zip(trace.events, trace.phases, strict=True):
+        if phase == "loading":
+            allocator.hear(event)
+    assert allocator.allocated / MIB == pytest.approx(resident_mib, rel=0.002)
 
 
 def long(*values: Any) -> Any:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tui_lora.core.text import number, one_line
-from tui_lora.ui.chat_link import ChatLink, link_of
 from tui_lora.ui.screens.question import Question
 
 if TYPE_CHECKING:
+    from tui_lora.ui.chat_link import ChatLink
     from tui_lora.ui.page import Page
 
 
@@ -28,6 +28,9 @@ def held_on_card(link: ChatLink) -> float | None:
 def before_a_run(page: Page, go: Callable[[], object]) -> None:
     """Do `go`, which starts a training; where the chat holds a part of the card, ask first whether
     it is put away, which it is at once."""
+    # What a chat is comes with pydantic; the first frame does without.
+    from tui_lora.ui.chat_link import link_of
+
     link = link_of(page.app)
     held = held_on_card(link)
     if held is None or link.state.target is None:

@@ -223,7 +223,7 @@ class ChatLink:
                 text = clean(message.text)
                 self._post(lambda: AnswerCame(message.id, text, message.tokens))
             case AnswerEnded():
-                self._over(message.id, message.model_copy(update={"text": message.text}))
+                self._over(message.id, message.model_copy(update={"text": clean(message.text)}))
             case Predicted():
                 self._over(message.id, message)
             case Loading():
