@@ -315,7 +315,7 @@ async def test_one_column_when_narrow_and_two_when_wide(root: Path) -> None:
         await pilot.resize_terminal(60, 16)
         await pilot.press("end")
         await pilot.pause()
-        await see(pilot, "▸ device")
+        await see(pilot, "▸ out of memory")
 
 
 async def test_choices_cycle_and_open_a_list(root: Path) -> None:

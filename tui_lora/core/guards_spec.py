@@ -42,7 +42,7 @@ class GuardsSpec(Section):
         "warn", "temperature", "The card is hotter than the limit below for a minute."
     )
     temperature_celsius: int = setting(
-        90, "temperature limit", "Most cards slow down between 83 and 93.", unit="°C", ge=40, le=120
+        90, "heat limit", "Most cards slow down between 83 and 93.", unit="°C", ge=40, le=120
     )
     disk: Action = setting(
         "warn",
