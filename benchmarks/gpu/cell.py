@@ -33,8 +33,6 @@ TINY = {
 }
 ARCHITECTURES = {"qwen2": "Qwen2ForCausalLM", "llama": "LlamaForCausalLM"}
 RANK = 16
-WORDS = 4
-"""Bytes of a word and the space behind it, each of which is a token."""
 
 
 def main() -> int:
@@ -123,13 +121,10 @@ def _tokenizer() -> Any:
 def _write_rows(path: Path, tokens: int, *, packed: bool) -> None:
     """Rows that fill every sequence: whole ones to the last token, or four to be packed in one."""
     draw = random.Random(1)
-    many, long = (64, tokens // 4 - 1) if packed else (16, tokens)
+    many, long = (64, tokens // 4 - 1) if packed else (16, tokens + 8)
     with path.open("w", encoding="utf-8") as file:
         for _ in range(many):
-            words = [
-                "".join(draw.choices("abcdefgh", k=WORDS - 1)) for _ in range(long // WORDS + 1)
-            ]
-            file.write(json.dumps({"text": " ".join(words)[:long]}) + "\n")
+            file.write(json.dumps({"text": "".join(draw.choices("abcdefgh", k=long))}) + "\n")
 
 
 def _card(device: str) -> Any:

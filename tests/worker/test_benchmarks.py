@@ -1,4 +1,4 @@
-"""The benchmarks for memory: rows that nobody thought of, presets, and every step of a card's cell."""
+"""The benchmarks for memory: rows nobody thought of, presets, and every step of a card's cell."""
 
 from __future__ import annotations
 

@@ -94,6 +94,7 @@ def _followed(paths: SessionPaths, detach: bool) -> int:
 
 def follow_to_end(paths: SessionPaths, *, raw: bool = False) -> int:
     """Follow a run; Ctrl-C detaches, which is no failure."""
+    ran = sessions.status_of(paths).alive
     try:
         status = follow(paths, to_stdout, raw=raw)
     except KeyboardInterrupt:
@@ -112,6 +113,9 @@ def follow_to_end(paths: SessionPaths, *, raw: bool = False) -> int:
                 to_stdout(line)
         elif status.resumable:
             to_stdout(f"resume it: tui-lora resume {paths.name}")
+    if ran and sys.stdout.isatty():
+        # Whoever waits for it may look elsewhere.
+        sys.stdout.write("\a")
     return EXIT_CODES.get(status, 0)
 
 

@@ -19,6 +19,7 @@ from tui_lora.core.errors import UserError
 from tui_lora.core.text import one_line
 from tui_lora.ui.ink import BRIGHT, GOOD, TIGHT, WRONG, ink
 from tui_lora.ui.messages import Level, Said, SessionChosen
+from tui_lora.ui.ringing import ring
 from tui_lora.ui.terminal import MIN_COLUMNS, MIN_ROWS
 from tui_lora.ui.widgets.keys_line import KeysLine
 from tui_lora.ui.widgets.line import Line, Lines
@@ -228,6 +229,7 @@ class Page(Screen[None]):
                 self._changed(name)
 
     def _frame_run(self, run: RunNow | None) -> None:
+        ring(self.app, run)
         alive = run is not None and run.status.alive
         self.query_one(KeysLine).show_leaving("leave, run goes on" if alive else "leave")
         if run is None or not alive:
