@@ -87,7 +87,8 @@ class Harness(NamedTuple):
 
 
 HARNESSES = {
-    # scripts/measure.py. Before peft 0.20 nothing emptied the cache (its pull request 3293).
+    # scripts/measure.py. peft empties the cache since its pull request 3293 of June 2026; that this
+    # run's was older and the others' newer is a guess, and moves their figures by 1.2 % at most.
     "fitcheck-llm 0.3.1 sdist t4-qlora-2026-09-01": Harness(empties_cache=False),
     "fitcheck": Harness(),
     # src/canifinetune/bench/runner.py: `outputs = model(...)`, peft 0.19.

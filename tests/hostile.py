@@ -30,6 +30,11 @@ WIDE = (
     "日本語", "🦙‍❄️", "👨‍👩‍👧‍👦", "שלום",
     "مرحبا", "e" + "\u0301" * 300, "\U000e0041", "ﷺ", "a\u0300",
 )  # fmt: skip
+OURS = {
+    "Largest": {"setting": "training.max_length"},
+    "Change": {"changes": {"training.max_length": 64}},
+}
+"""Texts that are names of ours, by message: our worker looks them up and makes none up."""
 LONE = "\ud83d"
 
 
@@ -53,8 +58,9 @@ class Filler:
         return hostile(self._seed)
 
     def message(self, kind: type[M], **given: Any) -> M:
+        known = {**OURS.get(kind.__name__, {}), **given}
         values = {
-            name: given[name] if name in given else self.value(field.annotation)
+            name: known[name] if name in known else self.value(field.annotation)
             for name, field in kind.model_fields.items()
         }
         return kind(**values)

@@ -133,7 +133,7 @@ def test_a_hostile_hub(world: dict[str, str]) -> None:
     environment = {**world, "HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": ""}
     try:
         with screens(environment, 120, 40) as terminal:
-            press(terminal, ["2", "s", "owner", "\r"], 0.6)
+            press(terminal, ["2", "h", "owner", "\r"], 0.6)
             press(terminal, ["j", "j", "\r", "f", ESCAPE, "j", "\r", ESCAPE])
             assert any("api/models" in asked for asked in hub.asked)
     finally:

@@ -35,7 +35,8 @@ class Recipe:
     `packed`: the rows of a micro-batch stand in one sequence. `evaluates`: held-out rows go through
     it too.
     `loading`: how the weights come to the card. `empties_cache`: preparing with `fp32_rest` ends so
-    (peft from 0.20 on). `holds_output`: the loop that trains holds a step's logits during the next.
+    (peft since its pull request 3293). `holds_output`: the loop that trains holds a step's logits
+    during the next.
     """
 
     config: PreTrainedConfig
