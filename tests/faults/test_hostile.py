@@ -106,7 +106,7 @@ def test_every_screen_among_enemies(world: dict[str, str]) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("session", "size"),
-    [("done", (80, 24)), ("classes", (120, 40)), ("big", (100, 30)), ("odd", (120, 40))],
+    [("classes", (80, 24)), ("big", (120, 40))],
 )
 def test_every_key_of_every_screen_among_enemies(
     world: dict[str, str], session: str, size: tuple[int, int]
