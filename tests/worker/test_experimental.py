@@ -328,6 +328,7 @@ def test_a_reference_beside_it_is_left_alone(tiny_model: Path, tiny_adapter: Pat
     assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
 
 
+@pytest.mark.long
 def test_a_4_bit_run_resumes_with_its_weights_unrounded(
     tmp_path: Path, tiny_model: Path, rows: Path
 ) -> None:

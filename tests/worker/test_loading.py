@@ -152,7 +152,7 @@ def test_a_stop_is_heard_while_the_weights_are_loaded(
     from tui_lora.core.orders import ORDERS, Stop
     from tui_lora.store import sessions
     from tui_lora.store.journal import append_line
-    from tui_lora.worker import train
+    from tui_lora.worker import assemble, train
     from tui_lora.worker.reporter import Reporter
 
     said = Reporter.progress
@@ -170,7 +170,7 @@ def test_a_stop_is_heard_while_the_weights_are_loaded(
     # Each look at the clock is a second after the last.
     seconds = itertools.count()
     clock = types.SimpleNamespace(monotonic=lambda: float(next(seconds)), time=time.time)
-    monkeypatch.setattr(train, "time", clock)
+    monkeypatch.setattr(assemble, "time", clock)
     monkeypatch.setattr(sessions, "create", lambda *_: paths)
     with pytest.raises(train._Stopped):
         trained(tmp_path, "stopped", spec)

@@ -104,14 +104,14 @@ def long(*values: Any) -> Any:
         long({"scheme": "nf4", "checkpointing": False}),
         {"scheme": "int8"},
         long({"scheme": "int8", "threshold": 0.0, "checkpointing": False}),
-        {"scheme": "none", "every_layers": 2},
+        long({"scheme": "none", "every_layers": 2}),
         long({"scheme": "fp4", "selective": True}),
         {"scheme": "nf4", "task": "classification"},
-        {"scheme": "nf4", "task": "dpo", "held_against": "copy"},
+        long({"scheme": "nf4", "task": "dpo", "held_against": "copy"}),
         long({"scheme": "none", "task": "kto"}),
         long({"scheme": "nf4", "variant": "dora"}),
         long({"scheme": "none", "variant": "lora-fa"}),
-        {"scheme": "nf4", "rows": 1010},
+        long({"scheme": "nf4", "rows": 1010}),
         long({"scheme": "none", "lora": None}),
     ],
     ids=lambda how: "-".join(map(str, how.values())),
@@ -131,6 +131,7 @@ def test_a_reference_takes_what_a_copy_of_the_adapter_takes() -> None:
     assert of["copy"]["adapter"] == 2 * of["base"]["adapter"]
 
 
+@pytest.mark.long
 def test_checkpointing_every_other_layer_keeps_the_others() -> None:
     every, other = (_kinds(every_layers=layers)["activations"] for layers in (1, 2))
     none = _kinds(every_layers=1, checkpointing=False)["activations"]
@@ -156,6 +157,7 @@ def _kinds(**how: Any) -> Any:
     return peak_of(trace_of(_recipe(**{"scheme": "nf4", **how}), 1, 32)).kinds
 
 
+@pytest.mark.long
 def test_layers_in_turns_are_repeated_in_turns() -> None:
     """Gemma 2 has a window in every other layer."""
     from transformers import Gemma2Config

@@ -116,6 +116,7 @@ def test_what_makes_it_fit_comes_first_and_does(
     assert len(by_cost) > 3
 
 
+@pytest.mark.long
 def test_where_none_is_enough_several_are_and_no_one_too_many(
     spec: RunSpec, advise: Advise, forecast: Callable[[RunSpec], Forecast]
 ) -> None:
@@ -139,6 +140,7 @@ def test_where_none_is_enough_several_are_and_no_one_too_many(
         assert forecast(without).peak_process_gib > 0.95 * least
 
 
+@pytest.mark.long
 def test_that_nothing_fits_is_said(
     spec: RunSpec, advise: Advise, forecast: Callable[[RunSpec], Forecast]
 ) -> None:

@@ -21,9 +21,14 @@ KNOWN = [(2, 64), (2, 512), (8, 64)]
     "how",
     [
         {"scheme": "nf4"},
-        {"scheme": "none", "checkpointing": False, "kernel": "math"},
-        {"scheme": "int8", "kernel": "eager"},
-        {"scheme": "nf4", "packed": True, "kernel": "efficient", "evaluates": True},
+        pytest.param(
+            {"scheme": "none", "checkpointing": False, "kernel": "math"}, marks=pytest.mark.long
+        ),
+        pytest.param({"scheme": "int8", "kernel": "eager"}, marks=pytest.mark.long),
+        pytest.param(
+            {"scheme": "nf4", "packed": True, "kernel": "efficient", "evaluates": True},
+            marks=pytest.mark.long,
+        ),
     ],
     ids=lambda how: "-".join(map(str, how.values())),
 )

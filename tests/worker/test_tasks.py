@@ -201,7 +201,9 @@ def test_a_saved_classifier_sorts_as_it_did_in_training(
     assert tuple(map(tuple, confusion)) == report.confusion
 
 
-@pytest.mark.parametrize("task", ["classification", "dpo", "kto"])
+@pytest.mark.parametrize(
+    "task", ["classification", pytest.param("dpo", marks=pytest.mark.long), "kto"]
+)
 def test_stop_then_resume_ends_where_an_unbroken_run_does(
     task: str, root: Path, tiny_model: Path, tmp_path: Path
 ) -> None:

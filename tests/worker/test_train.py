@@ -419,6 +419,7 @@ def test_a_run_that_died_before_its_last_word_takes_no_step_more(
     assert (paths.adapter / "adapter_model.safetensors").read_bytes() == weights
 
 
+@pytest.mark.long
 def test_early_stopping_counts_through_a_resume(root: Path, tiny_model: Path, rows: Path) -> None:
     spec = tiny_spec(
         tiny_model, rows, training__max_steps=4000, training__learning_rate=0.9,
