@@ -340,8 +340,7 @@ async def test_rows_are_shown_as_they_are(here: Path, root: Path) -> None:
         text = text_of(app, "#written")
         assert text.startswith(f"user {HARMLESS} assistant {HARMLESS} too")
         assert HARMLESS in text_of(app, "#fed")
-        assert HARMLESS in shown(app)
-        assert "[bold]rows.jsonl" in shown(app)
+        await until(pilot, lambda: HARMLESS in shown(app) and "[bold]rows.jsonl" in shown(app))
         for number, said in [(2, f"{HARMLESS}"), (3, HARMLESS[:39]), (4, HARMLESS), (5, "empty")]:
             await pilot.press("right")
             await until(pilot, lambda n=number: f"row {n} of 5" in head(app))  # type: ignore[misc]

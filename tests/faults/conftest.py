@@ -1,0 +1,13 @@
+"""Real terminals and real ends of processes take seconds each: `make check` leaves them out."""
+
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.screens)
