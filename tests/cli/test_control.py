@@ -23,6 +23,8 @@ from tui_lora.store import launch
 from tui_lora.store.checkpoints import seal
 from tui_lora.store.paths import SessionPaths
 
+pytestmark = pytest.mark.screens
+
 
 @pytest.fixture
 def run(tmp_path: Path) -> SessionPaths:

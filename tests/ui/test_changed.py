@@ -16,6 +16,8 @@ from tui_lora.store.versions import versions
 from tui_lora.ui.app import TuiLora
 from tui_lora.ui.screens.changed import ChangedList
 
+pytestmark = pytest.mark.screens
+
 WIDE, SMALL = (120, 40), (80, 24)
 
 

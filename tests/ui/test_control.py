@@ -28,6 +28,8 @@ from tui_lora.ui.screens.question import Question
 from tui_lora.ui.state import RunNow
 from tui_lora.ui.widgets.line import Line, Lines
 
+pytestmark = pytest.mark.screens
+
 
 @pytest.fixture
 def running(root: Path) -> SessionPaths:

@@ -21,6 +21,8 @@ from tui_lora.ui.messages import SessionsListed
 from tui_lora.ui.state import Draft
 from tui_lora.ui.widgets.table import Table
 
+pytestmark = pytest.mark.screens
+
 
 @pytest.fixture
 def waiting(root: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:

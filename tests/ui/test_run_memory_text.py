@@ -19,6 +19,8 @@ from tui_lora.ui.app import TuiLora
 from tui_lora.ui.messages import SensorsRead
 from tui_lora.ui.widgets.top_line import TopLine
 
+pytestmark = pytest.mark.screens
+
 PROCESSES = ((4242, "python", 10.9), (7, "Xorg", 0.25), (8, "firefox-bin", 0.31), (9, "a", 0.1))
 CREEP = MemoryCreeps(step=250, gib=9.9, per_100_steps_gib=0.4213, full_at=391)
 

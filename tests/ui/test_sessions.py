@@ -16,6 +16,8 @@ from tui_lora.ui.app import TuiLora
 from tui_lora.ui.messages import SessionsListed
 from tui_lora.ui.widgets.table import Table
 
+pytestmark = pytest.mark.screens
+
 
 async def listed(pilot: Pilot[None], root: Path) -> None:
     """As if the feed had listed the root."""

@@ -25,6 +25,8 @@ from tui_lora.store import lock, queue, queue_now, sessions
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.queue_file import queue_path, read_queue
 
+pytestmark = pytest.mark.screens
+
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
