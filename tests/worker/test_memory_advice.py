@@ -243,6 +243,27 @@ def test_the_desk_answers_between_simulations_and_leaves_off(model: Path, tmp_pa
     assert not any(isinstance(answer, MemoryAdvised) and answer.done for answer in said)
 
 
+@pytest.mark.parametrize("looks", [1, 5, 30])
+def test_it_is_left_off_in_the_middle_of_a_simulation(model: Path, looks: int) -> None:
+    """Whoever asked has gone: it ends without a word, and the next question is answered."""
+    from tui_lora.worker.inspector import Inspector
+
+    inspector = Inspector()
+    spec = {"model": {"id": str(model)}, "dataset": {"path": "none.jsonl"}}
+    asked = AdviseMemory(id="a", spec=spec, card="made up", total_gib=0.5)
+    left = looks
+
+    def go_on() -> bool:
+        nonlocal left
+        left -= 1
+        return left > 0
+
+    assert not any(isinstance(told, InspectFailed) for told in inspector.advise(asked, go_on))
+    assert left <= 0
+    again = next(told for told in inspector.advise(asked) if told is not None)
+    assert isinstance(again, MemoryAdvised)
+
+
 def _at(spec: RunSpec, path: str) -> Any:
     section, name = path.split(".")
     return getattr(getattr(spec, section), name)

@@ -33,11 +33,12 @@ PANEL_ROWS = 30
 
 _NAME, _FIGURE = 11, 6
 _SHORT = (
-    ("weights", ("weights",)),
-    ("adapter", ("adapter", "gradients", "optimizer")),
-    ("activations", ("activations",)),
-    ("workspace", ("workspace", "loss", "context")),
+    ("weights", "weights", ("weights",)),
+    ("adapter", "adapter", ("adapter", "gradients", "optimizer")),
+    ("activations", "activations", ("activations",)),
+    ("workspace", "the rest", ("workspace", "loss", "context")),
 )
+"""Whose look, what it is called, and which parts it sums up."""
 _VERDICTS: dict[Verdict, tuple[str, str, str]] = {
     "fits": ("✓", "fits", GOOD),
     "tight": ("▲", "tight", TIGHT),
@@ -104,11 +105,11 @@ def foot_rows(seen: MemorySeen, width: int) -> list[Content]:
     first = join(memory_bar(seen, room), "  ", answer) if room >= 10 else answer
     figures = [
         join(
-            (LOOKS[name][0], LOOKS[name][1]),
-            dim(f" {name} "),
+            (LOOKS[part][0], LOOKS[part][1]),
+            dim(f" {words} "),
             ink(UNKNOWN if found is None else _short(sum(_size(found, n) for n in names))),
         )
-        for name, names in _SHORT
+        for part, words, names in _SHORT
     ]
     if card is not None and card.others_gib >= 0.05 and left_gib is not None:
         mark, style = LOOKS["others"]

@@ -168,7 +168,7 @@ class Inspector:
             yield from advice_for(asked, _spec(asked.spec), self._forecasts, go_on)
         except UserError as error:
             yield InspectFailed(id=asked.id, message=in_words(error, None))
-        except Exception as error:  # noqa: BLE001 what a config leads to is anybody's guess
+        except (Exception, TookTooLong) as error:  # noqa: BLE001 what a config leads to is open
             why = one_line(str(error), max_chars=200) or type(error).__name__
             yield InspectFailed(id=asked.id, message=f"what fits cannot be told: {why}")
 

@@ -12,6 +12,7 @@ from tui_lora.core.spec import RunSpec
 from tui_lora.worker.memory.advice import advised
 from tui_lora.worker.memory.forecast import Unknown
 from tui_lora.worker.memory.forecasts import Forecasts, card_of
+from tui_lora.worker.memory.storages import Dropped
 from tui_lora.worker.stamps import stamp_of
 
 
@@ -29,7 +30,7 @@ def advice_for(
         raise UserError("what fits a card cannot be told without the card's size.")
     context_gib = CONTEXT_GIB if asked.context_gib is None else asked.context_gib
     whole: Advice | None = None
-    for found in advised(
+    steps = advised(
         spec,
         card,
         lambda wanted: forecasts.of(wanted, card, stamp, context_gib, go_on),
@@ -38,11 +39,16 @@ def advice_for(
         lengths=asked.lengths,
         go_on=go_on,
         between=lambda wanted: forecasts.between(wanted, card, stamp, context_gib),
-    ):
-        if isinstance(found, Unknown):
-            yield MemoryAdvised(id=asked.id, done=True, unknown=found.reason)
-            return
-        whole = found or whole
-        yield None if found is None else MemoryAdvised(id=asked.id, done=False, advice=found)
+    )
+    try:
+        for found in steps:
+            if isinstance(found, Unknown):
+                yield MemoryAdvised(id=asked.id, done=True, unknown=found.reason)
+                return
+            whole = found or whole
+            yield None if found is None else MemoryAdvised(id=asked.id, done=False, advice=found)
+    except Dropped:
+        # In the middle of a simulation.
+        return
     if go_on():
         yield MemoryAdvised(id=asked.id, done=True, advice=whole)
