@@ -63,12 +63,26 @@ def _be_worker(
     torch.set_num_threads(threads)
     if room_gib is not None:
         most = psutil.Process().memory_info().vms + int(room_gib * 2**30)
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+        _lift_before_handing_on()
     from tui_lora.worker.train import main
 
     if first is not None:
         first()
     os._exit(main([folder, *more]))
+
+
+def _lift_before_handing_on() -> None:
+    """Let what the worker starts at its end have all the memory again."""
+    from tui_lora.store import launch
+
+    begin = launch.start_when_gone
+
+    def lifted(*given: Any) -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        begin(*given)
+
+    launch.start_when_gone = lifted
 
 
 def launch(

@@ -17,6 +17,7 @@ from tui_lora.store import lock, queue, queue_now, runs, sessions
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.queue_file import forget, queue_path, read_queue, say
 from tui_lora.store.spec_file import read_spec
+from tui_lora.worker import next_in_queue
 
 Running = dict[str, str]
 
@@ -176,6 +177,20 @@ def test_a_worker_that_leaves_is_waited_for(
     finish(last, 3)
     assert "late has started" in queue.put_in(tmp_path, late)
     assert looks == [1]
+
+
+def test_the_hand_over_waits_for_the_last_thread_of_a_worker_that_left(
+    tmp_path: Path, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last, following = make(tmp_path, "last", "following")
+    running["last"] = "0"
+    queue.put_in(tmp_path, following)
+    opened: list[Event] = [AttemptStarted(attempt=1, pid=1)]
+    write(last, iter(opened))
+    finish(last, 3)
+    monkeypatch.setattr(queue.time, "sleep", lambda seconds: running.pop("last", None))
+    assert next_in_queue.main([str(tmp_path), "--card", "0", "--after", "999999999"]) == 0
+    assert (running, waiting(tmp_path)) == ({"following": "0"}, [])
 
 
 def test_a_queue_whose_card_is_idle_is_noticed(tmp_path: Path, running: Running) -> None:

@@ -40,7 +40,7 @@ def put_in(root: Path, paths: SessionPaths) -> str:
     runs.check(paths)
     card = card_for(paths)
     say(root, Queued, paths.name, card=card)
-    started = start_next(root, card) if _free(root, card) else None
+    started = start_next(root, card) if is_free(root, card) else None
     if started == paths.name:
         return f"{paths.name} has started: nothing else runs on its card."
     queue = read_queue(root)
@@ -105,9 +105,9 @@ def start_all(root: Path) -> list[str]:
     return [name for name in started if name is not None]
 
 
-def _free(root: Path, card: str) -> bool:
-    """Whether nothing runs on a card, or something that has said its last word and now leaves: its
-    worker looked into the queue for the last time before that, so it is waited for here."""
+def is_free(root: Path, card: str) -> bool:
+    """Whether nothing runs on a card. What has said its last word and now leaves is waited for: its
+    worker looked into the queue for the last time before that."""
     deadline = time.monotonic() + _LEAVING_S
     while (name := busy_with(root, card)) is not None:
         result = sessions.read_result(SessionPaths(root / name))

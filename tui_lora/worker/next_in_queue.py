@@ -21,11 +21,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--card", required=True, help="whose line it is: cpu, an index or a UUID")
     parser.add_argument("--after", type=int, required=True, help="the process that has to be gone")
     asked = parser.parse_args(arguments)
-    # A child is given to another parent after its own has closed all files: locks and cards too.
     while os.getppid() == asked.after:
         time.sleep(_LOOK_EVERY_S)
     try:
-        started = queue.start_next(asked.root, asked.card)
+        # A child gets another parent when all threads of its own are ending; the last of them may
+        # take a moment more, and lets go of lock and card only then.
+        free = queue.is_free(asked.root, asked.card)
+        started = queue.start_next(asked.root, asked.card) if free else None
     except UserError as error:
         _say(f"the queue does not go on by itself: {error}")
         return 1
