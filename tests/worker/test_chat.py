@@ -34,6 +34,7 @@ from tui_lora.core.chat import (
     ToChat,
     Turn,
 )
+from tui_lora.core.sampling import Sampling
 from tui_lora.store.launch import start_pipe_worker
 from tui_lora.store.pipe import PipeWorker
 
@@ -87,8 +88,10 @@ class Talk:
 
     def ask(self, name: str = BASE, **settings: object) -> str:
         id = f"answer-{next(self._ids)}"
-        fields = {"turns": QUESTION, "max_new_tokens": 40, **settings}
-        assert self.worker.send(Ask(id=id, name=name, **fields))  # type: ignore[arg-type]
+        drawn = {k: settings.pop(k) for k in list(settings) if k in Sampling.model_fields}
+        sampling = Sampling.model_validate({"max_new_tokens": 40, **drawn})
+        fields = {"turns": QUESTION, **settings}
+        assert self.worker.send(Ask(id=id, name=name, sampling=sampling, **fields))  # type: ignore[arg-type]
         return id
 
     def answer(self, name: str = BASE, **settings: object) -> AnswerEnded:

@@ -19,6 +19,7 @@ from tests.worker.test_chat import Mute
 from tests.workers import tiny_spec, train, view_of
 from tui_lora.core.chat import AdapterLoaded, AnswerEnded, Ask, LoadAdapter, Turn
 from tui_lora.core.errors import UserError
+from tui_lora.core.sampling import Sampling
 from tui_lora.core.spec import ModelSpec, QuantizationSpec
 from tui_lora.store import sessions
 from tui_lora.store.adapters import session_target
@@ -79,7 +80,12 @@ def speak(paths: SessionPaths) -> str:
         room.load_adapter(LoadAdapter(name="it", path=str(target.adapter))), AdapterLoaded
     )
 
-    question = Ask(id="1", name="it", turns=(Turn(role="user", content="?"),), max_new_tokens=8)
+    question = Ask(
+        id="1",
+        name="it",
+        turns=(Turn(role="user", content="?"),),
+        sampling=Sampling(max_new_tokens=8),
+    )
     answer = room.answer(question, threading.Event())
     assert isinstance(answer, AnswerEnded), answer
     return answer.text

@@ -27,6 +27,7 @@ from tui_lora.core.chat import (
 )
 from tui_lora.core.errors import UserError
 from tui_lora.core.inspect import FeedRow, RowFed
+from tui_lora.core.sampling import Sampling
 from tui_lora.core.spec import LoraSpec, ModelSpec, QuantizationSpec
 from tui_lora.store import sessions
 from tui_lora.store.paths import SessionPaths
@@ -226,7 +227,7 @@ def test_a_room_talks_to_them_beside_others(
 
     def answer(name: str) -> str:
         turns = (Turn(role="user", content=QUESTION),)
-        asked = Ask(id="1", name=name, turns=turns, max_new_tokens=4, temperature=0)
+        asked = Ask(id="1", name=name, turns=turns, sampling=Sampling(max_new_tokens=4))
         ended = room.answer(asked, threading.Event())
         assert isinstance(ended, AnswerEnded), ended
         return ended.text

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from tui_lora.core.sampling import Sampling
 from tui_lora.core.wire import Message, Wire
 
 BASE = "base"
@@ -34,17 +35,53 @@ class LoadAdapter(ToChat):
     path: str
 
 
+class UnloadAdapter(ToChat):
+    """Forget the adapter (or model) `name` and free what it held."""
+
+    type: ClassVar[str] = "unload_adapter"
+    name: str
+
+
+class LoadModel(ToChat):
+    """Load a whole model from the folder `path` beside the base, under `name`: a merged one, of
+    the base's shape, so that it can be compared with the adapter that it was made from."""
+
+    type: ClassVar[str] = "load_model"
+    name: str
+    path: str
+
+
 class Ask(ToChat):
-    """Answer `turns` with the adapter `name`, or the base. temperature 0 is greedy."""
+    """Answer `turns` with the adapter `name`, or the base.
+
+    `strength` scales what the adapter adds: 1 as trained, 0 the base. `begun` is the beginning of
+    the answer, which is carried on and not told again. `plain`: no template; the texts of `turns`
+    stand one after the other, and the model goes on.
+    """
 
     type: ClassVar[str] = "ask"
     id: str
     name: str = BASE
     turns: tuple[Turn, ...]
-    max_new_tokens: int = 256
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 7
+    sampling: Sampling = Sampling()
+    strength: float = 1.0
+    begun: str = ""
+    plain: bool = False
+
+
+class LookAtTokens(ToChat):
+    """The tokens of an answer and of what it answers, with the likeliest others in the place of
+    each. `answer_id`: an answer of this worker, whose own tokens are shown; where it is not known
+    any more, `turns` and `text` are turned into tokens again."""
+
+    type: ClassVar[str] = "look_at_tokens"
+    id: str
+    answer_id: str = ""
+    name: str = BASE
+    turns: tuple[Turn, ...] = ()
+    text: str = ""
+    strength: float = 1.0
+    plain: bool = False
 
 
 class Predict(ToChat):
@@ -83,13 +120,32 @@ class Ready(FromChat):
 
 
 class AdapterLoaded(FromChat):
-    """`labels` are those of a classifier, which predicts instead of answering."""
+    """`labels` are those of a classifier, which predicts instead of answering. `gib`: what its
+    weights take up in memory; `whole`: it is a model beside the base, and no adapter."""
 
     type: ClassVar[str] = "adapter_loaded"
     name: str
     path: str
     seconds: float
     labels: tuple[str, ...] = ()
+    gib: float | None = None
+    whole: bool = False
+
+
+class AdapterUnloaded(FromChat):
+    type: ClassVar[str] = "adapter_unloaded"
+    name: str
+
+
+class MemoryHeld(FromChat):
+    """What this worker holds, in GiB, told after each loading, unloading and answer: on a card
+    torch's allocated and reserved bytes, on the CPU the process's resident memory in
+    `allocated_gib`."""
+
+    type: ClassVar[str] = "memory_held"
+    device: str
+    allocated_gib: float
+    reserved_gib: float | None = None
 
 
 class Chance(BaseModel):
@@ -119,7 +175,8 @@ class AnswerGrew(FromChat):
 
 
 class AnswerEnded(FromChat):
-    """Answer `id` is complete. Seconds are wall clock in the worker."""
+    """Answer `id` is complete. Seconds are wall clock in the worker. `ended_by` stop: a stop
+    string, which is not in the text. `context_left`: tokens until the context ends."""
 
     type: ClassVar[str] = "answer_ended"
     id: str
@@ -129,7 +186,40 @@ class AnswerEnded(FromChat):
     prompt_tokens: int
     first_token_s: float | None
     seconds: float
-    ended_by: Literal["end", "length", "cancel"]
+    ended_by: Literal["end", "length", "cancel", "stop"]
+    context_left: int | None = None
+
+
+class Alternative(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    id: int
+    text: str
+    probability: float
+
+
+class TokenShown(BaseModel):
+    """`text` as the tokenizer writes this one token, special ones by their name. `part`: template
+    and turns, or the answer. `probability` and `others` (the likeliest, itself among them) are what
+    the model gave this place, at temperature 1; only in the answer."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    id: int
+    text: str
+    special: bool = False
+    part: Literal["prompt", "answer"] = "prompt"
+    probability: float | None = None
+    others: tuple[Alternative, ...] = ()
+
+
+class TokensShown(FromChat):
+    """The tokens that `LookAtTokens` `id` asked for. `again`: they were made of the text anew, and
+    may not be those that were written. `left_out`: tokens at the beginning that are not shown."""
+
+    type: ClassVar[str] = "tokens_shown"
+    id: str
+    tokens: tuple[TokenShown, ...]
+    again: bool = False
+    left_out: int = 0
 
 
 class ChatFailed(FromChat):
@@ -144,7 +234,18 @@ class ChatFailed(FromChat):
     fatal: bool = False
 
 
-TO_CHAT: Wire[ToChat] = Wire(LoadAdapter, Ask, Predict, Cancel)
+TO_CHAT: Wire[ToChat] = Wire(
+    LoadAdapter, UnloadAdapter, LoadModel, Ask, Predict, LookAtTokens, Cancel
+)
 FROM_CHAT: Wire[FromChat] = Wire(
-    Loading, Ready, AdapterLoaded, AnswerGrew, AnswerEnded, Predicted, ChatFailed
+    Loading,
+    Ready,
+    AdapterLoaded,
+    AdapterUnloaded,
+    MemoryHeld,
+    AnswerGrew,
+    AnswerEnded,
+    Predicted,
+    TokensShown,
+    ChatFailed,
 )

@@ -7,7 +7,7 @@ from typing import Literal
 
 from tui_lora.core.chat import AnswerEnded, Chance, Predicted, Turn
 
-Ending = Literal["", "end", "length", "cancel", "failed"]
+Ending = Literal["", "end", "length", "cancel", "stop", "failed"]
 
 
 @dataclass

@@ -27,6 +27,7 @@ from tui_lora.core.chat import (
     Turn,
 )
 from tui_lora.core.errors import UserError
+from tui_lora.core.sampling import Sampling
 from tui_lora.store.adapters import ChatTarget
 from tui_lora.store.launch import start_chat
 from tui_lora.store.pipe import PipeWorker
@@ -71,8 +72,7 @@ class Conversation:
         turns: Sequence[Turn],
         *,
         name: str = BASE,
-        max_new_tokens: int = 256,
-        temperature: float = 0.0,
+        sampling: Sampling | None = None,
         on_text: Callable[[str], None] = lambda text: None,
     ) -> AnswerEnded:
         """The answer, with `on_text` hearing it grow. Raises UserError when it fails."""
@@ -82,8 +82,7 @@ class Conversation:
                 id=id,
                 name=name,
                 turns=tuple(turns),
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
+                sampling=sampling or Sampling(),
             )
         )
         while True:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tui_lora.core.chat import BASE, Turn
 from tui_lora.core.errors import UserError
+from tui_lora.core.sampling import Sampling
 from tui_lora.core.spec import DatasetSpec
 from tui_lora.core.status import Status
 from tui_lora.core.text import clean, duration, number
@@ -66,7 +67,7 @@ def compare(paths: SessionPaths) -> None:
         for number_, question in enumerate(held_out_questions(QUESTIONS), start=1):
             turns = [Turn(role="user", content=question)]
             answers = [
-                conversation.ask(turns, name=name, max_new_tokens=MAX_NEW_TOKENS)
+                conversation.ask(turns, name=name, sampling=Sampling(max_new_tokens=MAX_NEW_TOKENS))
                 for name in (BASE, tuned.name)
             ]
             to_stdout(f"\n{number_}. {question}")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tui_lora.core.chat import BASE, Turn
 from tui_lora.core.errors import UserError
+from tui_lora.core.sampling import Sampling
 from tui_lora.core.spec import parse_spec
 from tui_lora.core.text import clean, duration, number, one_line
 from tui_lora.headless.conversation import Conversation, check_together
@@ -194,8 +195,7 @@ def _answer(
         answer = conversation.ask(
             turns,
             name=name,
-            max_new_tokens=max_tokens,
-            temperature=temperature,
+            sampling=Sampling(max_new_tokens=max_tokens, temperature=temperature),
             on_text=(lambda piece: None) if as_json else _stream,
         )
         text = answer.text

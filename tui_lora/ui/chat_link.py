@@ -39,6 +39,7 @@ from tui_lora.core.chat import (
     ToChat,
     Turn,
 )
+from tui_lora.core.sampling import Sampling
 from tui_lora.core.text import clean
 from tui_lora.store.adapters import ChatTarget
 from tui_lora.store.launch import start_chat
@@ -111,10 +112,11 @@ class ChatLink:
         self,
         voice: str,
         turns: tuple[Turn, ...],
+        sampling: Sampling,
         *,
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        seed: int = 7,
+        strength: float = 1.0,
+        begun: str = "",
+        plain: bool = False,
     ) -> str:
         """Ask; answers come one after the other, also those asked while the base loads."""
         id = uuid.uuid4().hex
@@ -123,9 +125,10 @@ class ChatLink:
                 id=id,
                 name=voice,
                 turns=turns,
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                seed=seed,
+                sampling=sampling,
+                strength=strength,
+                begun=begun,
+                plain=plain,
             )
         )
 

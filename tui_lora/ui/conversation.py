@@ -161,9 +161,7 @@ class Conversation:
             id = self._link.ask(
                 voice.name,
                 self.transcript.turns(exchange, voice.name, sampling.system),
-                max_new_tokens=sampling.max_new_tokens,
-                temperature=sampling.temperature,
-                seed=sampling.seed,
+                sampling.drawn(),
             )
         answer = Answer(id, voice.name, voice.label)
         exchange.answers.append(answer)

@@ -169,7 +169,7 @@ class Room:
         stream = stream_to(self.pipes, voice.tokenizer, asked.id)
         ended_by = "cancel"
         if not cancelled.is_set():
-            torch.manual_seed(asked.seed)
+            torch.manual_seed(asked.sampling.seed)
             config = self._generation_config(asked, voice, most)
             with self._speaking(voice):
                 output = self.model.generate(
@@ -196,7 +196,7 @@ class Room:
         )
 
     def _most_new_tokens(self, asked: Ask, length: int) -> int:
-        wanted = max(1, asked.max_new_tokens)
+        wanted = max(1, asked.sampling.max_new_tokens)
         if self.context is None:
             return wanted
         if length >= self.context:
@@ -212,11 +212,11 @@ class Room:
         from transformers import GenerationConfig
 
         sampling: dict[str, Any] = {"do_sample": False}
-        if asked.temperature > 0:
+        if asked.sampling.temperature > 0:
             sampling = {
                 "do_sample": True,
-                "temperature": asked.temperature,
-                "top_p": min(1.0, max(1e-3, asked.top_p)),
+                "temperature": asked.sampling.temperature,
+                "top_p": min(1.0, max(1e-3, asked.sampling.top_p)),
                 # transformers' own default is the 50 likeliest; nobody asked for that.
                 "top_k": 0,
             }

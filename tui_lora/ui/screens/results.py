@@ -12,6 +12,7 @@ from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
 
 from tui_lora.core.chat import BASE
+from tui_lora.core.sampling import Sampling
 from tui_lora.store.adapters import ChatTarget
 from tui_lora.ui.chat_facts import AnswerCame, AnswerOver, voice_of
 from tui_lora.ui.ink import dim, ink, join
@@ -249,7 +250,7 @@ class ResultsScreen(TalkingPage):
         self._asking_of = prepared.paths
         for question in found.questions:
             ids = [
-                self.link.ask(voice, question.turns, max_new_tokens=MAX_NEW_TOKENS)
+                self.link.ask(voice, question.turns, Sampling(max_new_tokens=MAX_NEW_TOKENS))
                 for voice in (BASE, voice_of(target))
             ]
             self._asking.add(question, ids[0], ids[1])

@@ -10,6 +10,7 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
+from tui_lora.core import sampling as core
 from tui_lora.core.text import number
 from tui_lora.ui.ink import ACCENT, DIM, STRONG, WRONG, dim, ink, join
 from tui_lora.ui.widgets.composer import Composer
@@ -28,6 +29,12 @@ class Sampling:
     max_new_tokens: int = 256
     seed: int = 7
     system: str = ""
+
+    def drawn(self) -> core.Sampling:
+        """The same for the worker; the system prompt goes with the turns."""
+        return core.Sampling(
+            temperature=self.temperature, max_new_tokens=self.max_new_tokens, seed=self.seed
+        )
 
     def words(self) -> str:
         how = "greedy"
