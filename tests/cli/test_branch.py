@@ -54,3 +54,12 @@ def test_what_cannot_be_is_refused(first: SessionPaths, at: int, change: str, wh
     with pytest.raises(UserError, match=why):
         branch(first, change, at=at)
     assert not (first.folder.parent / "new").exists()
+
+
+def test_a_name_that_is_taken_is_refused_before_anything_is_promised(
+    first: SessionPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = first.folder.parent
+    with pytest.raises(UserError, match=f"there is already a session {first.name}"):
+        verb.branch(root, first.name, name=first.name, at=200, changes=[], detach=True)
+    assert capsys.readouterr().out == ""

@@ -40,6 +40,14 @@ def test_how_a_branch_begins(changes: dict[str, Any], way: str, refused: str) ->
         assert "begins a new run at step 0" in found.words(100)
 
 
+def test_why_it_begins_anew_is_said_of_what_was_changed() -> None:
+    said = branching(spec(), {"training.learning_rate": 1e-5, "training.seed": 1}).words(715)
+    assert (
+        "It could not go on exactly with another learning rate: it stands in the checkpoint, in "
+        "the optimizer's state, and is taken from there; with another seed: where" in said
+    )
+
+
 def test_an_adapter_that_took_a_part_of_the_base_is_nothing_alone() -> None:
     pissa = spec(variant="pissa")
     assert not branching(pissa, {"training.epochs": 9.0}).refused

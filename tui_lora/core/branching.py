@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tui_lora.core.errors import Problem
-from tui_lora.core.fields import get
+from tui_lora.core.fields import get, setting_at
 from tui_lora.core.resumable import judged
 from tui_lora.core.spec import RunSpec
 from tui_lora.core.variants import CHANGE_THE_BASE
@@ -50,10 +50,14 @@ class Branching:
         """How the branch begins, in a sentence."""
         if self.way == "exact":
             return f"It goes on exactly from step {step:,}: optimizer, schedule and random state."
-        why = "; ".join(str(problem).rstrip(".") for problem in self.because)
+        why = "; with another ".join(
+            f"{setting_at(problem.field).label}: "
+            + problem.message.removeprefix("cannot change now: ").rstrip(".")
+            for problem in self.because
+        )
         return (
             f"It begins a new run at step 0 from the adapter of step {step:,}, with a new "
-            f"optimizer and schedule: {why}."
+            f"optimizer and schedule. It could not go on exactly with another {why}."
         )
 
 

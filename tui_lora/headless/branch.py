@@ -33,6 +33,7 @@ def branch(
     now = spec_now(paths)
     wanted = changes_in(now, changes, root) if changes else {}
     plan = branches.plan_branch(paths, at, wanted)
+    sessions.must_be_free(root, name)
     to_stdout(clean(f"{name}: from {paths.name} at step {at:,}. {plan.how.words(at)}"))
     if wanted:
         to_stdout(clean(f"{name}: {changes_words(now, wanted)}"))

@@ -19,7 +19,7 @@ from tui_lora.core.fields import get
 from tui_lora.core.resumable import as_it_ran
 from tui_lora.core.spec import RunSpec
 from tui_lora.core.text import clean, size
-from tui_lora.store import sessions
+from tui_lora.store import leftovers, sessions
 from tui_lora.store.adapter_labels import write_labels
 from tui_lora.store.atomic import sync_file, sync_folder, write_whole
 from tui_lora.store.catalog import is_of_hub
@@ -35,6 +35,7 @@ from tui_lora.store.checkpoints import (
     manifest_sha256,
     sha256_of,
 )
+from tui_lora.store.inside import check_inside
 from tui_lora.store.parent import Parent, write_parent
 from tui_lora.store.paths import SessionPaths, check_name
 from tui_lora.store.preflight import preflight
@@ -61,6 +62,8 @@ class Plan:
 def plan_branch(source: SessionPaths, step: int, changes: Mapping[str, Any]) -> Plan:
     """How a branch from a checkpoint would begin. Raises UserError where there can be none, with
     every reason; reads all of the checkpoint."""
+    # What lies elsewhere is not copied under a name of ours.
+    check_inside(source.folder)
     there = {checkpoint.step: checkpoint for checkpoint in checkpoints(source.checkpoints)}
     if step not in there:
         known = ", ".join(f"{known:,}" for known in there)
@@ -93,7 +96,8 @@ def branch(
     if not exact:
         spec = _from_adapter(source, root / name, spec)
     sessions.make_root(root)
-    _check_room(root, checkpoint)
+    leftovers.clear_root(root)
+    _check_room(root, checkpoint.size_bytes + sum(file.stat().st_size for file in _beside(source)))
     seen = spec if exact else _starting_from(spec, checkpoint.folder)
     if problems := preflight(seen, root, resumed=exact):
         raise SpecError(problems)
@@ -136,14 +140,14 @@ def _starting_from(spec: RunSpec, folder: Path) -> RunSpec:
     return spec.model_copy(update={"lora": lora})
 
 
-def _check_room(root: Path, checkpoint: Checkpoint) -> None:
+def _check_room(root: Path, needed: int) -> None:
     try:
         free = shutil.disk_usage(root).free
     except OSError:
         return
-    if free < checkpoint.size_bytes + _SPARE_BYTES:
+    if free < needed + _SPARE_BYTES:
         raise UserError(
-            f"the branch copies {size(checkpoint.size_bytes)}, and {size(free)} are free.",
+            f"the branch copies {size(needed)}, and {size(free)} are free.",
             where=clean(str(root)),
             then="Make room there.",
         )
@@ -195,13 +199,15 @@ def _copy_adapter(source: SessionPaths, checkpoint: Checkpoint, folder: Path) ->
         write_labels(folder, tuple(labels))
 
 
-def _copy_beside(source: SessionPaths, made: SessionPaths) -> None:
+def _beside(source: SessionPaths) -> list[Path]:
     """What an attempt that goes on reads beside its checkpoint."""
-    for name in (source.resolved.name, "began.safetensors"):
-        if (source.folder / name).is_file():
-            _copy(source.folder / name, made.folder / name)
-    if source.reference.is_dir():
-        shutil.copytree(source.reference, made.reference)
+    files = (source.resolved, source.folder / "began.safetensors", *source.reference.rglob("*"))
+    return [file for file in files if file.is_file()]
+
+
+def _copy_beside(source: SessionPaths, made: SessionPaths) -> None:
+    for file in _beside(source):
+        _copy(file, made.folder / file.relative_to(source.folder))
 
 
 def _resolve_with(made: SessionPaths, spec: RunSpec) -> None:
