@@ -10,6 +10,8 @@ import faulthandler
 import os
 import sys
 
+from tui_lora.worker import hub_kernels
+
 KINDS = {
     "train": "train SESSION_FOLDER [--changes JSON] [--reason TEXT] "
     "[--retry NUMBER] [--heard BYTES] [--lock DESCRIPTOR]",
@@ -17,6 +19,7 @@ KINDS = {
     "chat": "chat MODEL [--revision R] [--devices D] [--quantization Q] [--dtype T] "
     "[--trust-remote-code FINGERPRINT] [--classifier ADAPTER_FOLDER]",
     "inspect": "inspect",
+    "evaluate": "evaluate",
     "check": "check",
     "forecast": "forecast",
     "fit_check": "fit_check",
@@ -31,6 +34,8 @@ def main(arguments: list[str]) -> int:
     kind, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     # A crash of a library (a bus error where /dev/shm is full) leaves its name and the stack.
     faulthandler.enable()
+    # Whoever installed the package for one run has not asked for native code in all others.
+    hub_kernels.keep_out()
     if kind == "train" and rest:
         from tui_lora.worker import train
 
@@ -47,6 +52,10 @@ def main(arguments: list[str]) -> int:
         from tui_lora.worker import inspect
 
         return inspect.main()
+    if kind == "evaluate" and not rest:
+        from tui_lora.worker import evaluate
+
+        return evaluate.main()
     if kind == "check" and not rest:
         from tui_lora.worker import check
 

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers.utils import (
-    is_flash_attn_2_available,
-    is_flash_attn_3_available,
-    is_kernels_available,
-)
+from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
 
 from tui_lora.core.errors import UserError
 from tui_lora.core.events import Choice
 from tui_lora.store.packages import ATTENTION, install_line
+from tui_lora.worker import hub_kernels
 
 KERNEL = "kernels-community/flash-attn2"
 """Flash attention 2 as the `kernels` package fetches it from the Hub, built for many torches."""
@@ -68,7 +65,7 @@ def facts_of(bare: Any, device: str, dtype: torch.dtype) -> Facts:
     found = {
         "flash_attention_2": is_flash_attn_2_available,
         "flash_attention_3": is_flash_attn_3_available,
-        "kernels": is_kernels_available,
+        "kernels": hub_kernels.is_there,
     }
     return Facts(
         dtype=dtype,
