@@ -11,7 +11,7 @@ import pytest
 
 from tests.pty_terminal import Terminal
 from tests.stopped import edit, resolve, stopped_session
-from tui_lora.core.changed import EVERYTHING, ROWS
+from tui_lora.core.changed import CHECKPOINTS, EVERYTHING, ROWS
 from tui_lora.headless import start_again, verbs
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.versions import versions
@@ -60,6 +60,30 @@ def test_what_is_accepted_is_passed_on(run: SessionPaths, monkeypatch: pytest.Mo
         monkeypatch.setattr(f"sys.{stream}.isatty", lambda: True)
     assert verbs.resume(root, "run", changes=[], detach=True) == 0
     assert told[1:] == [("dataset.path", ROWS)]
+
+
+def test_it_begins_anew_only_where_that_was_said(
+    run: SessionPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hours may be in what is damaged: whoever accepts all changes has not meant that."""
+    told: list[tuple[str, ...]] = []
+    monkeypatch.setattr(
+        "tui_lora.store.launch.start_training", lambda *_, accept, **__: told.append(tuple(accept))
+    )
+    (run.checkpoints / "step-000200" / "weights").write_bytes(b"")
+    root = run.folder.parent
+    with pytest.raises(verbs.UserError, match="nothing to go on from") as caught:
+        verbs.resume(root, "run", changes=[], detach=True, accept=True)
+    assert "step-000200: weights has 0 of 1 bytes" in caught.value.what
+    assert caught.value.then.endswith("tui-lora resume run --begin-anew")
+    assert told == []
+    assert verbs.resume(root, "run", changes=[], detach=True, anew=True) == 0
+    assert told == [(CHECKPOINTS,)]
+    monkeypatch.setattr(start_again, "_ask", lambda *_: None)
+    for stream in ("stdin", "stdout"):
+        monkeypatch.setattr(f"sys.{stream}.isatty", lambda: True)
+    assert verbs.resume(root, "run", changes=[], detach=True) == 0
+    assert told[1:] == [(CHECKPOINTS,)]
 
 
 def test_nothing_makes_a_checkpoint_survive_another_rank(run: SessionPaths) -> None:

@@ -124,6 +124,11 @@ def test_files_of_rows(now: tuple[FileMark, ...], how: list[str]) -> None:
     assert all_same((mark(),), now) is (how == [])
 
 
+def test_another_file_of_the_same_size_does_not_look_the_same() -> None:
+    (found,) = of_rows("dataset.path", (mark(size=58_100),), (mark(size=58_100, digest="b"),))
+    assert (found.was, found.now) == ("58.1 kB", "other bytes")
+
+
 @pytest.mark.parametrize(
     ("name", "how"),
     [("model.safetensors", "refuse"), ("config.json", "ask"), ("tokenizer.json", "ask")],

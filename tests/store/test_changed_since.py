@@ -13,13 +13,13 @@ import yaml
 
 from tests.recorded import write
 from tests.stopped import edit, resolve, stopped_session
-from tui_lora.core.changed import EVERYTHING, ROWS, ChangedSince
+from tui_lora.core.changed import CHECKPOINTS, EVERYTHING, ROWS, ChangedSince
 from tui_lora.core.events import AttemptStarted, ChangesRefused, SpecChanged
 from tui_lora.core.queue import Queued
 from tui_lora.core.sensors import MachineReading, SensorReading
 from tui_lora.core.status import Status
 from tui_lora.store import file_marks, launch, queue, runs, sessions
-from tui_lora.store.changed_since import changed_since, to_write_down, with_settings
+from tui_lora.store.changed_since import changed_since, goes_on, to_write_down, with_settings
 from tui_lora.store.file_marks import digest_of
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.queue_file import read_queue, say
@@ -260,3 +260,21 @@ def test_a_branch_with_other_settings_is_as_it_was_made(run: SessionPaths) -> No
     assert read_resolved(run)["dataset_sha256"] == "0"
     longer = edit(run, "training.max_length", 64)
     assert "dataset_sha256" not in with_settings(read_resolved(run), longer)
+
+
+def test_damaged_checkpoints_are_no_reason_to_begin_anew(run: SessionPaths) -> None:
+    assert goes_on(run)
+    weights = run.checkpoints / "step-000200" / "weights"
+    weights.write_bytes(b"")
+    with pytest.raises(ChangedSince, match="step-000200: weights has 0 of 1 bytes") as caught:
+        goes_on(run, [EVERYTHING])
+    assert caught.value.anew
+    assert caught.value.acceptable
+    assert caught.value.keys == (CHECKPOINTS,)
+    assert not goes_on(run, [CHECKPOINTS])
+    # Without a manifest it is damaged as well; what holds nothing never was one.
+    (run.checkpoints / "step-000200" / "manifest.json").unlink()
+    with pytest.raises(ChangedSince, match="never finished"):
+        runs.check(run)
+    weights.unlink()
+    assert not goes_on(run)

@@ -15,7 +15,8 @@ from tui_lora.core.spec import RunSpec
 from tui_lora.core.status import Status
 from tui_lora.store import lock, queue, queue_now, runs, sessions
 from tui_lora.store.paths import SessionPaths
-from tui_lora.store.queue_file import forget, queue_path, read_queue, say
+from tui_lora.store.queue_file import forget, one_at_a_time, queue_path, read_queue, say, take
+from tui_lora.store.queue_now import not_started
 from tui_lora.store.spec_file import read_spec
 from tui_lora.worker import next_in_queue
 
@@ -70,6 +71,26 @@ def test_the_first_starts_at_once_and_the_others_wait(tmp_path: Path, running: R
     running.clear()
     assert queue.start_next(tmp_path, "0") == "two"
     assert (running, waiting(tmp_path)) == ({"two": "0"}, ["three"])
+
+
+def test_one_whose_starter_died_is_seen(tmp_path: Path, running: Running) -> None:
+    one, two = make(tmp_path, "one", "two")
+    for paths in (one, two):
+        os.utime(paths.spec, (1, 1))
+    for name in ("one", "two"):
+        say(tmp_path, Queued, name, card="0")
+    with one_at_a_time(tmp_path):
+        entry = read_queue(tmp_path).next_for("0")
+        assert entry is not None
+        assert take(tmp_path, entry)
+        # Somebody is at it.
+        assert not_started(tmp_path) == {}
+    assert list(not_started(tmp_path)) == ["one"]
+    assert "was to start" in not_started(tmp_path)["one"]
+    assert queue.start_next(tmp_path, "0") == "two"
+    assert list(not_started(tmp_path)) == ["one"]
+    runs.resume(one)
+    assert not_started(tmp_path) == {}
 
 
 def test_it_goes_on_after_one_that_cannot_start(tmp_path: Path, running: Running) -> None:

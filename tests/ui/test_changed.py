@@ -9,7 +9,7 @@ import pytest
 
 from tests.stopped import edit, resolve, stopped_session
 from tests.ui.conftest import notice, picture, run_of, show, until
-from tui_lora.core.changed import ROWS
+from tui_lora.core.changed import CHECKPOINTS, ROWS
 from tui_lora.store import launch
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.versions import versions
@@ -103,3 +103,23 @@ async def test_what_a_checkpoint_does_not_survive_cannot_be_accepted(
         await pilot.press("escape")
         await until(pilot, lambda: not isinstance(app.screen, ChangedList))
         assert not started
+
+
+async def test_to_begin_anew_is_asked_too(
+    run: SessionPaths, root: Path, started: list[tuple[str, ...]]
+) -> None:
+    (run.checkpoints / "step-000200" / "weights").write_bytes(b"")
+    app = TuiLora(root, session=run, live=False)
+    async with app.run_test(size=SMALL) as pilot:
+        await show(pilot, run_of(run))
+        await pilot.press("r")
+        await until(pilot, lambda: isinstance(app.screen, ChangedList))
+        await pilot.pause()
+        seen = "\n".join(picture(app))
+        assert "!  checkpoints" in seen
+        assert "step-000200: weights has 0 of 1 bytes" in seen
+        assert "Enter begins anew" in seen
+        assert started == []
+        await pilot.press("enter")
+        await until(pilot, lambda: "is running" in notice(app))
+        assert started == [(CHECKPOINTS,)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
 
-from tests.recorded import make_session, opening, steps, write
+from tests.recorded import START, make_session, opening, steps, write
 from tests.ui.conftest import keys, notice, page, picture, until
 from tui_lora.core.queue import Queued, Refused
 from tui_lora.core.status import Status
@@ -160,3 +161,18 @@ async def test_the_start_line_knows_what_runs_and_waits_behind_it(
         await until(pilot, lambda: app.current_mode == "sessions", 20)
         await until(pilot, lambda: "mine waits for its turn: 3 before it." in notice(app))
     assert order(root) == ["c", "a", "b", "mine"]
+
+
+async def test_those_that_run_do_not_change_places_as_they_write(
+    root: Path, waiting: set[str]
+) -> None:
+    waiting.add("later")
+    later = make_session(root, "later")
+    write(later, opening(500), steps(1, 9, 500), start=START + 1e6)
+    app = TuiLora(root, live=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        for name in ("runs", "later", "runs"):
+            events = SessionPaths(root / name).events
+            os.utime(events, (time.time() + 60, time.time() + 60))
+            await listed(pilot, root)
+            assert names(app)[:3] == ["later", "runs", "c"]

@@ -22,6 +22,9 @@ How = Literal["note", "ask", "refuse"]
 ROWS, TEMPLATE = "rows", "template"
 """What only the worker sees, once it has read and written down every row."""
 
+CHECKPOINTS = "checkpoints"
+"""There are some, and none is whole: a run would begin anew. Accepted by this name alone."""
+
 WHAT_OTHER_ROWS_MEAN = "some may be trained twice or never, and held-out ones may have been trained"
 
 WHAT_ANOTHER_TEMPLATE_MEANS = (
@@ -32,7 +35,7 @@ OTHER_ROWS_BY_SETTING = ("dataset.eval_rows", "training.max_length")
 """Settings that a checkpoint survives, though some rows are others with them."""
 
 EVERYTHING = "all"
-"""Among what is accepted: whatever may be."""
+"""Among what is accepted: whatever a run may go on with."""
 
 _PUT_BACK = "Put it back, or begin a new run with it: tui-lora train {name} --name NEW"
 
@@ -94,7 +97,15 @@ class ChangedSince(UserError):
         else:
             what = f"{name} would go on with what was changed since it was last at work: {told}."
             then = f"To go on all the same: tui-lora resume {name} --accept-changes"
+            if self.anew:
+                what = f"{name} has nothing to go on from: {told}."
+                then = f"To begin anew all the same: tui-lora resume {name} --begin-anew"
         super().__init__(what, then=then)
+
+    @property
+    def anew(self) -> bool:
+        """Whether a run would begin from its first step again, for want of a whole checkpoint."""
+        return any(one.what == CHECKPOINTS for one in self.differences)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -113,7 +124,17 @@ def accepted_keys(differences: Sequence[Difference]) -> tuple[str, ...]:
 
 
 def is_accepted(what: str, accepted: Collection[str]) -> bool:
-    return what in accepted or EVERYTHING in accepted
+    return what in accepted or (EVERYTHING in accepted and what != CHECKPOINTS)
+
+
+def of_checkpoints(wrong: Sequence[str]) -> list[Difference]:
+    """Checkpoints of which none is whole, by what is wrong with each, the newest first; nothing
+    where a run has one to go on from, or never had one."""
+    if not wrong:
+        return []
+    many = "1 checkpoint" if len(wrong) == 1 else f"{len(wrong):,} checkpoints"
+    why = f"it would begin anew, at step 0, and train over what is left of them: {wrong[0]}"
+    return [Difference(CHECKPOINTS, many, "none that is whole", "ask", why)]
 
 
 def not_accepted(
@@ -213,7 +234,8 @@ def of_rows(field: str, was: Marks, now: Marks) -> list[Difference]:
         return [Difference(field, _many(was), _many(now), "note", why)]
     more = f" and {len(certain) - 1:,} more" if len(certain) > 1 else ""
     why = f"{certain[0]}{more}: {WHAT_OTHER_ROWS_MEAN}"
-    return [Difference(field, _many(was), _many(now), "ask", why)]
+    before, here = _many(was), _many(now)
+    return [Difference(field, before, here if here != before else "other bytes", "ask", why)]
 
 
 WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")

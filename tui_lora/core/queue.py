@@ -37,7 +37,7 @@ class Moved(QueueLine):
 
 
 class Removed(QueueLine):
-    """It does not wait any more, and that it could not be started is forgotten."""
+    """It does not wait any more, or has started; that it could not be started is forgotten."""
 
     type: ClassVar[str] = "removed"
 
@@ -73,11 +73,13 @@ class Entry:
 @dataclass(frozen=True)
 class Queue:
     """`waiting` in the order of their turns, those of every card in one; `refused` are those that
-    could not be started, with why; `taken_by` whose line took each entry."""
+    could not be started, with why; `taken_by` whose line took each entry; `starting` are those of
+    whom nobody said yet that they have started, and since when (unix seconds)."""
 
     waiting: tuple[Entry, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
     taken_by: Mapping[str, str] = field(default_factory=dict)
+    starting: Mapping[str, float] = field(default_factory=dict)
 
     def entry(self, name: str) -> Entry | None:
         """How a session waits; None where it does not."""
@@ -116,11 +118,14 @@ def fold(lines: Iterable[bytes]) -> Queue:
     waiting: list[Entry] = []
     refused: dict[str, str] = {}
     taken_by: dict[str, str] = {}
+    starting: dict[str, float] = {}
     for text in lines:
         line = QUEUE.decode(text).message
         if line is None:
             continue
         here = next((entry for entry in waiting if entry.name == line.name), None)
+        if not isinstance(line, Moved):
+            starting.pop(line.name, None)
         match line:
             case Queued():
                 refused.pop(line.name, None)
@@ -136,13 +141,14 @@ def fold(lines: Iterable[bytes]) -> Queue:
                 waiting = [entry for entry in waiting if entry.name != line.name]
             case Taken():
                 taken_by.setdefault(line.entry, line.id)
+                starting[line.name] = line.t
                 waiting = [entry for entry in waiting if entry.id != line.entry]
             case Refused():
                 refused[line.name] = line.why
                 waiting = [entry for entry in waiting if entry.name != line.name]
             case _:
                 pass
-    return Queue(tuple(waiting), refused, taken_by)
+    return Queue(tuple(waiting), refused, taken_by, starting)
 
 
 CPU = "cpu"

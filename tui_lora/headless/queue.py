@@ -12,7 +12,7 @@ from tui_lora.core.text import clean
 from tui_lora.headless.follow import to_stdout
 from tui_lora.store import queue, sessions
 from tui_lora.store.queue_file import read_queue
-from tui_lora.store.queue_now import busy_with, turns
+from tui_lora.store.queue_now import busy_with, not_started, turns
 
 MOVES = {"first": -1_000_000, "last": 1_000_000, "up": -1, "down": 1}
 
@@ -21,6 +21,7 @@ def show(root: Path, *, as_json: bool) -> int:
     """Who waits for which card, what runs there, and what could not be started."""
     now, waits = read_queue(root), turns(root)
     running = {card: busy_with(root, card) for card in now.cards()}
+    failed = not_started(root)
     if as_json:
         to_stdout(
             json.dumps(
@@ -37,7 +38,7 @@ def show(root: Path, *, as_json: bool) -> int:
                         for entry in now.waiting
                         if entry.name in waits
                     ],
-                    "refused": [{"name": n, "why": why} for n, why in now.refused.items()],
+                    "refused": [{"name": n, "why": why} for n, why in failed.items()],
                 },
                 indent=1,
             )
@@ -55,7 +56,7 @@ def show(root: Path, *, as_json: bool) -> int:
         if any(turn.stalled for turn in waits.values() if turn.card == card):
             first = clean(now.line(card)[0].name)
             to_stdout(f"  {first} waits, and nothing runs. Start it: tui-lora queue start")
-    for name, why in now.refused.items():
+    for name, why in failed.items():
         to_stdout(f"{clean(name)} could not start: {clean(why)}")
     return 0
 

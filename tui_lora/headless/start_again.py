@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from tui_lora.core.changed import EVERYTHING, ChangedSince, Difference
+from tui_lora.core.changed import CHECKPOINTS, EVERYTHING, ChangedSince
 from tui_lora.core.errors import UserError
 from tui_lora.headless.follow import to_stdout
 from tui_lora.store import runs
@@ -20,33 +20,40 @@ def start_again(
     on_progress: runs.OnProgress,
     *,
     accept: bool = False,
+    anew: bool = False,
 ) -> None:
     """`runs.resume`; where something is otherwise than when the session was last at work, a
-    terminal is asked, and a pipe refused. Raises UserError. `accept`: whatever may be, is."""
+    terminal is asked, and a pipe refused. Raises UserError. `accept`: whatever may be, is; `anew`:
+    it begins at its first step where none of its checkpoints is whole."""
+    accepted = (*((EVERYTHING,) if accept else ()), *((CHECKPOINTS,) if anew else ()))
     try:
         runs.resume(
             paths,
             changes=changes,
             reason=reason,
-            accept=(EVERYTHING,) if accept else (),
+            accept=accepted,
             on_progress=on_progress,
         )
     except ChangedSince as error:
         if not (error.acceptable and sys.stdin.isatty() and sys.stdout.isatty()):
             raise
-        _ask(paths.name, error.differences)
+        _ask(paths.name, error)
         runs.resume(
-            paths, changes=changes, reason=reason, accept=error.keys, on_progress=on_progress
+            paths,
+            changes=changes,
+            reason=reason,
+            accept=(*accepted, *error.keys),
+            on_progress=on_progress,
         )
 
 
-def _ask(name: str, differences: tuple[Difference, ...]) -> None:
+def _ask(name: str, found: ChangedSince) -> None:
     """Raises UserError unless the answer is yes."""
     to_stdout(f"Changed since {name} was last at work:")
-    for one in differences:
+    for one in found.differences:
         to_stdout(f"  {'!' if one.how == 'ask' else '·'} {one.what}: {one.was} → {one.now}")
         to_stdout(f"      {one.why}")
-    sys.stdout.write("Go on with that? [y/N] ")
+    sys.stdout.write("Begin anew? [y/N] " if found.anew else "Go on with that? [y/N] ")
     sys.stdout.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise UserError(f"{name} stays as it is; nothing was started.", exit_code=130)

@@ -22,6 +22,7 @@ from tui_lora.core.changed import (
     not_accepted,
     of_base,
     of_card,
+    of_checkpoints,
     of_rows,
     of_spec,
     of_versions,
@@ -33,6 +34,7 @@ from tui_lora.core.optimizers import OPTIMIZERS
 from tui_lora.core.resumable import as_it_ran
 from tui_lora.core.sensors import SensorReading
 from tui_lora.core.spec import RunSpec, check_spec
+from tui_lora.store.checkpoints import checkpoints, none_is_whole
 from tui_lora.store.file_marks import (
     Files,
     base_files,
@@ -174,6 +176,16 @@ def must_be_as_it_was(
     found = changed_since(paths, changes, devices=devices)
     if not_accepted(found, accepted):
         raise ChangedSince(paths.name, found)
+
+
+def goes_on(paths: SessionPaths, accepted: Collection[str] = ()) -> bool:
+    """Whether a run has a checkpoint to go on from; without one it begins at its first step. Reads
+    all of the newest. Raises ChangedSince where all that it has are damaged, unless somebody
+    accepts that it begins anew."""
+    lost = of_checkpoints(none_is_whole(paths.checkpoints))
+    if not_accepted(lost, accepted):
+        raise ChangedSince(paths.name, lost)
+    return not lost and bool(checkpoints(paths.checkpoints))
 
 
 def spec_at_work(paths: SessionPaths) -> RunSpec:

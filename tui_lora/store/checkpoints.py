@@ -71,6 +71,14 @@ def newest_whole(folder: Path, before: int | None = None) -> tuple[Checkpoint | 
     return None, passed
 
 
+def none_is_whole(folder: Path) -> list[str]:
+    """What is wrong with each checkpoint in `folder`, where there are some and a run can go on from
+    none; else nothing. A folder without a file is none."""
+    found, passed = newest_whole(folder)
+    there = found is None and any(_holds_something(path) for path in _steps(folder))
+    return passed if there else []
+
+
 def seal(
     beside: Path,
     final: Path,
@@ -221,6 +229,13 @@ def _files(folder: Path) -> Mapping[str, Any]:
 def _is_ours(folder: Path) -> bool:
     """A folder that is no link: nothing is read or deleted behind one."""
     return folder.is_dir() and not folder.is_symlink()
+
+
+def _holds_something(folder: Path) -> bool:
+    try:
+        return any(folder.iterdir())
+    except OSError:
+        return True
 
 
 def _steps(folder: Path) -> Iterator[Path]:

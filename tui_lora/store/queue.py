@@ -15,7 +15,7 @@ from tui_lora.core.status import Status
 from tui_lora.core.text import one_line
 from tui_lora.store import runs, sessions
 from tui_lora.store.paths import SessionPaths
-from tui_lora.store.queue_file import one_at_a_time, read_queue, say, take
+from tui_lora.store.queue_file import forget, one_at_a_time, read_queue, say, take
 from tui_lora.store.queue_now import busy_with, card_for
 
 _LEAVING_S = 20.0
@@ -93,6 +93,7 @@ def start_next(root: Path, card: str) -> str | None:
                 if sessions.status_of(paths) is not Status.DONE:
                     runs.resume(paths, card=card)
                     return entry.name
+                forget(root, entry.name)
             except Exception as error:  # noqa: BLE001 (it must not keep the others from their turn)
                 say(root, Refused, entry.name, why=one_line(_why(error), max_chars=400))
     return None

@@ -87,7 +87,7 @@ def forget(root: Path, name: str) -> None:
     """Let a session that is gone or has started wait no more; nothing where it does not, or where
     the queue cannot be written. One that has not left is passed over when its turn comes."""
     queue = read_queue(root)
-    if queue.entry(name) is not None or name in queue.refused:
+    if queue.entry(name) is not None or name in queue.refused or name in queue.starting:
         with suppress(UserError):
             say(root, Removed, name)
 
@@ -109,6 +109,17 @@ def one_at_a_time(root: Path) -> Iterator[None]:
         except OSError as error:
             raise _unwritable(root, error) from None
         yield
+
+
+def somebody_starts(root: Path) -> bool:
+    """Whether another process is in `one_at_a_time` now."""
+    try:
+        with lock.alone(queue_path(root), 0.0):
+            return False
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
 
 
 def _unwritable(root: Path, error: OSError) -> UserError:

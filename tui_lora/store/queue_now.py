@@ -10,8 +10,10 @@ from tui_lora.core.errors import UserError
 from tui_lora.core.queue import CPU, Turn, card_of
 from tui_lora.store import lock, sessions
 from tui_lora.store.paths import SessionPaths
-from tui_lora.store.queue_file import queue_path, read_queue
+from tui_lora.store.queue_file import queue_path, read_queue, somebody_starts
 from tui_lora.store.spec_now import spec_now
+
+ENDED_BEFORE = "it was to start, and whoever was to start it ended before that"
 
 STALLED_S = 20.0
 """So long after the last sign of a run the next one should have begun."""
@@ -44,6 +46,20 @@ def turns(root: Path) -> dict[str, Turn]:
         idle = stalled(root, card)
         for place, entry in enumerate(queue.line(card), 1):
             found[entry.name] = Turn(place, card, idle)
+    return found
+
+
+def not_started(root: Path) -> dict[str, str]:
+    """Why sessions whose turn it was have not started, by name."""
+    queue = read_queue(root)
+    found = dict(queue.refused)
+    if queue.starting and not somebody_starts(root):
+        # Who still does so holds the lock; who has done it has said so before he let go.
+        after = read_queue(root).starting
+        for name, since in queue.starting.items():
+            seen = sessions.touched(SessionPaths(root / name))
+            if after.get(name) == since and seen is not None and seen < since:
+                found[name] = ENDED_BEFORE
     return found
 
 

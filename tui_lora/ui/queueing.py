@@ -106,16 +106,17 @@ def start(page: Page) -> None:
 
 
 def in_order(found: tuple[Summary, ...]) -> tuple[Summary, ...]:
-    """As they came, but those that wait stand right under those that run, in their order."""
+    """Those that run, the last begun first, which stays as it is while all of them write; under
+    them those that wait, in their order; then the others as they came."""
     waiting = sorted(
         (summary for summary in found if summary.turn is not None),
         key=lambda summary: (summary.turn.card, summary.turn.place) if summary.turn else ("", 0),
     )
-    if not waiting:
-        return found
     others = [summary for summary in found if summary.turn is None]
-    at = max((i + 1 for i, summary in enumerate(others) if summary.status.alive), default=0)
-    return (*others[:at], *waiting, *others[at:])
+    running = [summary for summary in others if summary.status.alive]
+    running.sort(key=lambda summary: (-(summary.created or 0.0), summary.name))
+    ended = [summary for summary in others if not summary.status.alive]
+    return (*running, *waiting, *ended)
 
 
 def stall_words(found: tuple[Summary, ...]) -> str:
