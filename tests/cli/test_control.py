@@ -16,6 +16,7 @@ from tests.models import write_model
 from tests.obedient import worker
 from tests.pty_terminal import Terminal
 from tests.recorded import done_session, finish, make_session, opening, steps, write
+from tests.shell import called
 from tui_lora.core.errors import UserError
 from tui_lora.core.orders import ORDERS, ChangeSpec, Order
 from tui_lora.headless import control, verbs
@@ -35,10 +36,7 @@ def run(tmp_path: Path) -> SessionPaths:
 
 
 def tui_lora(paths: SessionPaths, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tui_lora.cli", "--sessions", str(paths.folder.parent)]
-    return subprocess.run(
-        [*command, *arguments], capture_output=True, text=True, timeout=60, check=False
-    )
+    return called("--sessions", str(paths.folder.parent), *arguments)
 
 
 def given(paths: SessionPaths) -> list[Order]:

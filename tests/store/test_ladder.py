@@ -155,6 +155,14 @@ def test_patience_follows_what_was_measured(tmp_path: Path) -> None:
     view.apply(HoldChanged(holding=True))
     assert patience(view).seconds == 30
     view.apply(HoldChanged(holding=False))
+    # A worker that measures hears nothing before all rows are measured.
+    view.apply(PhaseStarted(name="evaluating", label="measuring the held-out rows", t=1000.0))
+    assert view.last_eval is not None
+    view.last_eval = view.last_eval.model_copy(update={"seconds": 150.0})
+    assert patience(view).seconds == 300
+    assert "which took 2 min 30 s before" in patience(view).why
+    view.last_eval = None
+    assert patience(view).seconds == 120
     view.apply(PhaseStarted(name="saving", label="saving the adapter", t=1000.0))
     # Whoever saves has listened: the time counts from there.
     assert Ladder(Stop(id="a", t=900.0), 900.0).until(view) == 1060.0

@@ -24,6 +24,7 @@ from tui_lora.store.journal import Tail
 from tui_lora.store.ladder import SIGNALS, Ladder, Rung, begun, climb, patience
 from tui_lora.store.orders import waiting
 from tui_lora.store.paths import SessionPaths
+from tui_lora.store.signals_sent import sent_since
 from tui_lora.store.spec_now import spec_now
 
 POLL_S = 0.1
@@ -131,7 +132,8 @@ def extend(
     """Make a run longer: a running one from its next step on, an ended one by resuming it."""
     if (epochs is None) == (max_steps is None):
         raise UserError(
-            "give one of --epochs and --max-steps.", then=f"For example: extend {name} --epochs 5"
+            "give one of --epochs and --max-steps.",
+            then=f"For example: tui-lora extend {name} --epochs 5",
         )
     run = _Run(root, name)
     found = _longer(run, epochs, max_steps)
@@ -204,9 +206,13 @@ def _confirm(run: _Run, yes: bool) -> None:
 def _ended(run: _Run, kind: type[Order], said: str, kill_after: float | None) -> int:
     """Ask for the run's end, unless somebody has; wait until it is gone; say what came of it."""
     paths, name = run.paths, run.paths.name
-    ladder = begun(waiting(paths, run.view))
+    signals = sent_since(paths, run.view.attempt_started_t)
+    ladder = begun(waiting(paths, run.view), signals)
     if ladder is not None and isinstance(ladder.order, (kind, Discard)):
         told = f"{name}: {ordered(ladder.order)} was asked {ago(ladder.order.t, time.time())}."
+        if ladder.rung is not Rung.ORDERED:
+            sent = ago(ladder.since, time.time())
+            told += f" {SIGNALS[ladder.rung].name} was sent {sent}."
     else:
         order = sessions.give(paths, kind)
         ladder = Ladder(order, order.t)

@@ -1,6 +1,7 @@
 """The ladder for a worker that does not listen: the order, then SIGTERM, then SIGKILL.
 
-Nobody climbs by himself here: whoever holds a ladder looks at the time, and calls `climb`.
+Nobody climbs by himself here: whoever holds a ladder looks at the time, and calls `climb`. What
+was sent is noted in the session (`store/signalled.py`), so that all viewers stand on one rung.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from tui_lora.core.text import duration
 from tui_lora.core.view import RunView
 from tui_lora.store import launch
 from tui_lora.store.paths import SessionPaths
+from tui_lora.store.signals_sent import Sent
 
 LEAST_S = 30.0
 UNKNOWN_S = 120.0
@@ -74,15 +76,21 @@ class Ladder:
         return since + patience(view).seconds
 
 
-def begun(orders: Sequence[Order]) -> Ladder | None:
-    """The ladder of the orders that wait; None where nobody wants the run to end. The last word
-    counts, but what is to be discarded is not saved any more."""
+def begun(orders: Sequence[Order], signals: Sequence[Sent] = ()) -> Ladder | None:
+    """The ladder of the orders that wait and of the signals that the worker was sent; None where
+    nobody wants the run to end. The last word counts, but what is to be discarded is not saved any
+    more."""
     ending = [order for order in orders if isinstance(order, (Stop, Pause, Discard))]
     if not ending:
         return None
     order = next((order for order in ending if isinstance(order, Discard)), ending[-1])
     # Who asks twice for the same has waited since the first time.
     since = next(first.t for first in ending if isinstance(first, type(order)))
+    for rung in (Rung.KILLED, Rung.TERMINATED):
+        # The first of its kind: who sends it again has waited since then.
+        for sent in signals:
+            if sent.name == SIGNALS[rung].name:
+                return Ladder(order, max(since, sent.t), rung)
     return Ladder(order, since)
 
 
@@ -95,6 +103,13 @@ def patience(view: RunView) -> Patience:
         return Patience(max(SAVING_S, 4 * saved_s), "it is saving")
     if view.holding:
         return Patience(LEAST_S, "it is holding, so this takes no step")
+    if phase is not None and phase.name == "evaluating":
+        # Nothing is heard before all held-out rows are measured.
+        took = view.last_eval.seconds if view.last_eval is not None else None
+        if took is None:
+            return Patience(UNKNOWN_S, "it is measuring the held-out rows")
+        why = f"it is measuring the held-out rows, which took {duration(took)} before"
+        return Patience(max(LEAST_S, 2 * took), why)
     if step is not None and step.step_s is not None:
         why = f"a step takes about {duration(step.step_s)}"
         if saved_s >= 1.0:

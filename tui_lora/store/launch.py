@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tui_lora.core.errors import UserError
 from tui_lora.core.text import clean
-from tui_lora.store import lock
+from tui_lora.store import lock, signalled
 from tui_lora.store.inside import check_inside
 from tui_lora.store.paths import SessionPaths, expanded
 from tui_lora.store.sessions import read_worker
@@ -266,9 +266,8 @@ def wait_out(process: Process, limit_s: float) -> tuple[bytes, bytes, int | None
 
 
 def run_hook(command: str, told: Mapping[str, str], paths: SessionPaths) -> str:
-    """Run a user's command by /bin/sh in a session's folder and wait a minute for it; returns what
-    became of it. `told` stands in its environment, what it says goes to worker.log. Never raises.
-    """
+    """Run a user's command by /bin/sh in a session's folder, a minute at most; returns what came of
+    it. `told` stands in its environment, what it says goes to worker.log. Never raises."""
     try:
         with paths.log.open("ab") as log:
             process = subprocess.Popen(
@@ -330,6 +329,7 @@ def signal_worker(paths: SessionPaths, number: signal.Signals) -> int:
         if held != pid:
             whose = f"process {held}" if held else "a process that cannot be seen from here"
             raise _not_signalled(paths, f"the lock is held by {whose}, not by {pid}")
+        signalled.note(paths, number.name)
         signal.pidfd_send_signal(process, number)
     except ProcessLookupError:
         raise UserError(f"{paths.name} has just ended.") from None

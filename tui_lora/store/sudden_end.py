@@ -10,14 +10,16 @@ from __future__ import annotations
 import os
 import re
 import stat
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tui_lora.core.events import AttemptFinished, AttemptStarted
+from tui_lora.core.events import EVENTS, AttemptFinished, AttemptStarted
 from tui_lora.store.journal import last_line_with
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.sessions import read_worker
+from tui_lora.store.signals_sent import sent_since
 
 CGROUPS = Path("/sys/fs/cgroup")
 MACHINE = Path("/proc/vmstat")
@@ -77,6 +79,9 @@ def why_it_ended(paths: SessionPaths) -> str:
     """Why the latest worker, which lives no more, left no last word: a sentence or two."""
     if _ended_in_its_log(paths):
         return "Its log says that it ended, and its result.json is missing or cannot be read."
+    if (killed := _killed_by_a_viewer(paths)) is not None:
+        clock = time.strftime("%H:%M:%S", time.localtime(killed))
+        return f"It was killed from a viewer (SIGKILL at {clock}), as somebody asked there."
     worker = read_worker(paths)
     told = worker.get("kernel_kills")
     before = told if isinstance(told, dict) else {}
@@ -126,6 +131,15 @@ def _ended_in_its_log(paths: SessionPaths) -> bool:
         for kind in (AttemptStarted, AttemptFinished)
     )
     return ended is not None and (began is None or began[0] < ended[0])
+
+
+def _killed_by_a_viewer(paths: SessionPaths) -> float | None:
+    """When a viewer last sent SIGKILL to the latest attempt, in unix seconds."""
+    needle = f'"type":"{AttemptStarted.type}"'.encode()
+    began = last_line_with(paths.events, needle, after=0, before=_ANYWHERE)
+    event = EVENTS.decode(began[1]).message if began is not None else None
+    sent = sent_since(paths, event.t if event is not None else None)
+    return next((one.t for one in reversed(sent) if one.name == "SIGKILL"), None)
 
 
 def _counters(cgroup: str, root: Path) -> list[Path]:

@@ -15,10 +15,24 @@ from tui_lora.core.status import Status
 from tui_lora.core.text import duration, number, one_line, rate
 from tui_lora.core.view import RunView
 from tui_lora.store.ladder import Ladder, Rung, patience
-from tui_lora.ui.ink import ACCENT, BRIGHT, STRONG, TIGHT, WRONG, dim, fitting, ink, join, left
+from tui_lora.ui.ink import (
+    ACCENT,
+    BRIGHT,
+    DIM,
+    STRONG,
+    TIGHT,
+    WRONG,
+    dim,
+    fitting,
+    ink,
+    join,
+    left,
+)
 from tui_lora.ui.state import RunNow
 
 LABEL = 9
+SIGNAL = "signal"
+"""Among what is `mine`: the last signal was sent from here."""
 
 
 def control_row(
@@ -26,7 +40,8 @@ def control_row(
 ) -> Content:
     """What was asked of the run and is not done yet, or that it is held; empty where nothing is.
 
-    `mine` are the ids of the orders that this viewer gave; `now` is unix seconds.
+    `mine` are the ids of the orders that this viewer gave, and SIGNAL where it sent the last one;
+    `now` is unix seconds.
     """
     pieces: list[Content] = []
     if not run.status.alive:
@@ -36,7 +51,10 @@ def control_row(
     elif run.status is Status.HOLDING:
         pieces = _holding(run)
     elif run.asked:
-        pieces = [_asked(run.asked[-1], mine, now), dim("it comes at the end of the step")]
+        phase = run.view.phase
+        measures = phase is not None and phase.name == "evaluating"
+        when = "once the held-out rows are measured" if measures else "at the end of the step"
+        pieces = [_asked(run.asked[-1], mine, now), dim(f"it comes {when}")]
     return fitting(pieces, width)
 
 
@@ -46,7 +64,8 @@ def _ladder(view: RunView, ladder: Ladder, mine: Collection[str], now: float) ->
         start = _asked(ladder.order, mine, now)
     else:
         name = "SIGTERM" if ladder.rung is Rung.TERMINATED else "SIGKILL"
-        start = ink(f"■ {name} sent {ago(ladder.since, now)}", TIGHT)
+        who = "" if SIGNAL in mine else " elsewhere"
+        start = ink(f"■ {name} sent{who} {ago(ladder.since, now)}", TIGHT)
     if further is None:
         stuck = ink("the kernel cannot end it: a call of a driver or a disk hangs", WRONG)
         return [start, stuck] if left_s <= 0 else [start]
@@ -96,7 +115,8 @@ def course_rows(extension: Extension, width: int) -> Sequence[Content]:
 def _course_row(label: str, course: Course, extension: Extension, columns: int) -> Content:
     drawn = course.glyphs(columns, extension.steps, extension.then.peak)
     figures = _figures(course, extension)
-    return join(left(dim(label), LABEL), ink(drawn, BRIGHT), "   ", dim(figures))
+    style = DIM if course is extension.now else BRIGHT
+    return join(left(dim(label), LABEL), ink(drawn, style), "   ", dim(figures))
 
 
 def _figures(course: Course, extension: Extension) -> str:
