@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from tests.recorded import done_session
+from tests.recorded import done_session, write
 from tests.ui.conftest import picture, run_of, show, until
+from tui_lora.core.events import CheckpointSaved, Evaluated
 from tui_lora.core.status import Status
 from tui_lora.store import checkpoints, runs, sessions
 from tui_lora.store.parent import read_parent
@@ -121,3 +122,30 @@ async def test_a_branch_says_how_it_begins_before_it_is_made(
     parent = read_parent(sessions.find(root, name))
     assert parent is not None
     assert (parent.session, parent.step, parent.way) == (done.name, 200, "exact")
+
+
+async def test_what_is_saved_and_measured_meanwhile_comes_into_the_list(
+    root: Path, done: SessionPaths
+) -> None:
+    app = TuiLora(root, session=done, start="train", live=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, app, done, Status.STOPPED)
+        checkpoints.remove(done.checkpoints / "step-000300")
+        beside = done.checkpoints / ".saving"
+        beside.mkdir()
+        for name in checkpoints.NEEDED:
+            (beside / name).write_text("450")
+        final = done.checkpoints / checkpoints.folder_name(450)
+        checkpoints.seal(beside, final, step=450, tokens_seen=450_000)
+        saved = CheckpointSaved(step=450, path=final.name, size_bytes=9, seconds=0.1)
+        measured = Evaluated(step=450, loss=0.5, rows=9, seconds=0.1)
+        write(done, iter([measured, saved]), first=9000)
+        await show(pilot, run_of(done, Status.STOPPED))
+        await until(pilot, lambda: "✓ whole" in line_of(app, 450))
+        assert "0.500" in line_of(app, 450)
+        assert "★ best" in line_of(app, 450)
+        assert not any(row.split()[:1] == ["300"] for row in picture(app))
+        await pilot.press("home")
+        pin(done, 450)
+        await pilot.press("x")
+        await until(pilot, lambda: "It is the best on the held-out rows" in shown(app))

@@ -14,10 +14,11 @@ from textual.pilot import Pilot
 from tests.obedient import worker
 from tests.recorded import done_session, finish, make_session, opening, steps, write
 from tests.ui.conftest import keys, notice, page, picture, run_of, show, until
-from tui_lora.core.events import EVENTS, HoldChanged, OrderAnswered
+from tui_lora.core.events import EVENTS, AttemptFinished, HoldChanged, OrderAnswered
 from tui_lora.core.orders import ORDERS, ChangeSpec, Order, Stop
 from tui_lora.core.status import Status
-from tui_lora.store import lock
+from tui_lora.store import checkpoints, lock
+from tui_lora.store.ladder import Ladder, climb
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.sessions import give
 from tui_lora.ui.app import TuiLora
@@ -42,6 +43,17 @@ def running(root: Path) -> SessionPaths:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "holder", lambda path: 4242)
+
+
+def checkpoint_of(paths: SessionPaths, step: int = 400) -> None:
+    """A whole one, so that it can be branched from."""
+    beside = paths.checkpoints / ".saving"
+    beside.mkdir(parents=True)
+    for name in checkpoints.NEEDED:
+        (beside / name).write_text(f"{step}")
+    (beside / "adapter_config.json").write_text('{"base_model_name_or_path": "base"}')
+    final = paths.checkpoints / checkpoints.folder_name(step)
+    checkpoints.seal(beside, final, step=step, tokens_seen=step * 1000)
 
 
 def orders(paths: SessionPaths) -> list[Order]:
@@ -309,3 +321,73 @@ def test_the_feed_forgets_orders_that_are_answered(running: SessionPaths, held: 
     run = follower.look(lambda: True)
     assert run is not None
     assert run.asked == ()
+
+
+async def test_a_signal_of_another_viewer_is_seen_and_not_sent_twice(
+    running: SessionPaths, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = TuiLora(root, session=running, live=False)
+    with worker(running, deaf=True) as process:
+        async with app.run_test(size=(120, 40)) as pilot:
+            follower = Follower(running)
+            order = give(running, Stop)
+            seen = follower.look(lambda: True)
+            assert seen is not None
+            await show(pilot, seen)
+            climb(running, Ladder(order, order.t), time.time())
+            seen = follower.look(lambda: True)
+            assert seen is not None
+            assert [sent.name for sent in seen.signals] == ["SIGTERM"]
+            await show(pilot, seen)
+            assert control(app).startswith("■ SIGTERM sent elsewhere 0 s ago   in 30 s: s kills it")
+            await pilot.press("s")
+            assert "SIGTERM was sent from another viewer" in notice(app)
+            later(monkeypatch, 31)
+            await pilot.press("s")
+            await until(pilot, lambda: isinstance(app.screen, Question))
+            assert process.poll() is None
+
+
+@pytest.mark.parametrize("size", [(60, 16), (60, 20), (80, 24)])
+@pytest.mark.parametrize(
+    ("key", "words"), [("e", "Enter goes on with it"), ("k", "b branches"), ("kb", "Enter edits")]
+)
+async def test_a_small_terminal_keeps_the_keys_of_a_panel(
+    root: Path, key: str, words: str, size: tuple[int, int]
+) -> None:
+    paths = done_session(root)
+    checkpoint_of(paths)
+    app = TuiLora(root, session=paths, live=False)
+    async with app.run_test(size=size) as pilot:
+        await show(pilot, run_of(paths))
+        for one in key:
+            await pilot.press(one)
+            await pilot.pause()
+            await until(pilot, lambda: "reading" not in "\n".join(picture(app)))
+        await until(pilot, lambda: words in "\n".join(picture(app)[-3:]))
+
+
+async def test_a_worker_that_is_quiet_is_explained(
+    running: SessionPaths, root: Path, held: None
+) -> None:
+    app = TuiLora(root, session=running, live=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        quiet = replace(run_of(running, Status.QUIET), why_quiet="Its process is stopped [x].")
+        await show(pilot, quiet)
+        said = [row.plain for row in page(app).query_one("#verdict", Lines).said]
+        assert said[1] == "Its process is stopped [x]."
+        assert said[2].startswith("s asks it to stop; where it does not listen")
+        give(running, Stop)
+        await show(pilot, replace(asked(running, Status.QUIET), why_quiet=""))
+        assert len(page(app).query_one("#verdict", Lines).said) == 1
+
+
+async def test_a_run_that_has_said_its_last_word_is_ending(
+    running: SessionPaths, root: Path
+) -> None:
+    said = AttemptFinished(attempt=1, verdict="stopped", message="as you asked")
+    write(running, iter([said]), first=1000, start=time.time())
+    app = TuiLora(root, session=running, live=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await show(pilot, run_of(running, Status.RUNNING))
+        assert "● ending   step 250/400" in picture(app)[2]

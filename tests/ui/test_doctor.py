@@ -59,7 +59,9 @@ async def test_checks_come_and_mends_are_copied(
         shown = "\n".join(picture(app))
         assert "mend   Free some room [b]" in shown
         assert "\x1b" not in shown
+        assert "w all" in keys_of(app)
         await pilot.press("w", "home")
+        assert "w wrong only" in keys_of(app)
         # What is well has no mend to copy.
         assert "copy" not in keys_of(app)
         await pilot.press("escape")

@@ -182,7 +182,9 @@ def test_sessions_are_read_again_only_when_they_changed(
     read: list[str] = []
     summarize = sessions.summarize
     monkeypatch.setattr(
-        sessions, "summarize", lambda paths: read.append(paths.name) or summarize(paths)
+        sessions,
+        "summarize",
+        lambda paths, ends: read.append(paths.name) or summarize(paths, ends),
     )
     first: list[int] = []
     lister = Lister(root)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.content import Content
 from textual.pilot import Pilot
 
 from tests.fake_fit_check import GATE, start_fake_fit_check
@@ -19,6 +20,7 @@ from tests.ui.test_headroom import cards
 from tui_lora.store import launch, sessions
 from tui_lora.ui import fit_link
 from tui_lora.ui.app import TuiLora
+from tui_lora.ui.fit_check_text import in_room
 from tui_lora.ui.messages import SensorsRead, SettingsChanged
 from tui_lora.ui.screens.advice import AdviceList
 from tui_lora.ui.screens.fit_check import FitCheckScreen
@@ -233,3 +235,15 @@ async def test_s_starts_the_run(
         await pilot.press("s")
         await until(pilot, lambda: sessions.listed(root))
         assert page(app).TITLE_WORD == "Train"
+
+
+def test_what_has_no_room_is_left_out_visibly() -> None:
+    given = [Content(text) for text in ("a", "", "b", "c", "", "d")]
+
+    def kept(room: int) -> list[str]:
+        return [row.plain for row in in_room(given, room)]
+
+    assert kept(6) == ["a", "", "b", "c", "", "d"]
+    assert kept(5) == ["a", "", "b", "c", "d"]
+    assert kept(4) == ["a", "b", "c", "d"]
+    assert kept(3) == ["a", "b", "c …"]

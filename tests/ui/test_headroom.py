@@ -381,6 +381,7 @@ async def test_esc_leaves_advice_and_changes_nothing(
         await until(pilot, lambda: isinstance(app.screen, AdviceList))
         said = app.screen.query_one("#so-far", Line)
         await until(pilot, lambda: "simulating" in said.said.plain)
+        assert "to now" not in "\n".join(picture(app))
         before = app.draft
         await pilot.press("escape")
         await until(pilot, lambda: not isinstance(app.screen, AdviceList))

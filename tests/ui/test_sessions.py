@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,12 @@ from tests.recorded import done_session, finish, make_session, opening, steps, w
 from tests.ui.conftest import keys, notice, page, picture, until
 from tui_lora.core.spec import parse_spec
 from tui_lora.store import lock, sessions
+from tui_lora.store.parent import Parent, write_parent
 from tui_lora.store.paths import SessionPaths
 from tui_lora.ui.app import TuiLora
 from tui_lora.ui.messages import SessionsListed
+from tui_lora.ui.session_rows import of_what
+from tui_lora.ui.widgets.line import Block
 from tui_lora.ui.widgets.table import Table
 
 pytestmark = pytest.mark.screens
@@ -262,3 +266,30 @@ async def test_a_name_that_is_cut_stands_below_in_full(root: Path, width: int) -
         page(app).query_one(Table).point("short")
         await until(pilot, lambda: not any(start in row for row in picture(app)))
         assert any(" short " in row for row in picture(app))
+
+
+async def test_a_branch_names_its_parent_in_a_row_of_its_own(root: Path) -> None:
+    paths = done_session(root, "a-branch")
+    write_parent(paths.parent, Parent("first-with-a-long-name", 1200, "adapter"))
+    app = TuiLora(root, live=False)
+    async with app.run_test(size=(60, 16)) as pilot:
+        await listed(pilot, root)
+        above, _ = page(app).query_one("#detail", Block).said
+        assert above.plain == "branched from the adapter of first-with-a-long-name at step 1,200"
+
+
+@pytest.mark.parametrize(
+    ("model", "dataset", "shown"),
+    [
+        ("a/b", "rows.jsonl", "model a/b   dataset rows.jsonl"),
+        ("/m/" + "x" * 60, "rows.jsonl", f"model /m/{'x' * 23}…{'x' * 26}   dataset rows.jsonl"),
+        ("x" * 60, "y" * 60, f"model {'x' * 15}…{'x' * 15}   dataset {'y' * 15}…{'y' * 15}"),
+    ],
+)
+def test_a_long_model_leaves_room_for_the_dataset(
+    root: Path, model: str, dataset: str, shown: str
+) -> None:
+    summary = sessions.summarize(make_session(root))
+    row = of_what(replace(summary, model=model, dataset=dataset), 80)
+    assert row.plain == shown
+    assert row.cell_length <= 80

@@ -23,7 +23,6 @@ from tui_lora.ui.headroom_text import verdict_word
 from tui_lora.ui.ink import (
     ACCENT,
     BRIGHT,
-    GAP,
     GOOD,
     STRONG,
     TIGHT,
@@ -46,12 +45,21 @@ def title(place: str, width: int) -> Content:
     return between(ink("fit check", f"bold {ACCENT}"), dim(place), width)
 
 
-def keys_row(keys: tuple[tuple[str, str], ...]) -> Content:
-    return Content(GAP).join(join((key, STRONG), dim(f" {words}")) for key, words in keys)
-
-
 def wrapped(text: str, width: int, style: str = BRIGHT) -> list[Content]:
     return [ink(line, style) for line in textwrap.wrap(one_line(text), max(20, width))]
+
+
+def in_room(rows: list[Content], room: int) -> list[Content]:
+    """The rows that fit into so many; empty ones give way first, then the last, with an ellipsis
+    that says so."""
+    over = len(rows) - room
+    for at in [at for at, row in enumerate(rows) if not row.plain][::-1]:
+        if over > 0:
+            rows = [*rows[:at], *rows[at + 1 :]]
+            over -= 1
+    if over <= 0 or room < 1:
+        return rows
+    return [*rows[: room - 1], join(rows[room - 1], dim(" …"))]
 
 
 def problem_rows(problems: tuple[Problem, ...], width: int) -> list[Content]:

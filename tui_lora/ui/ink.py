@@ -6,6 +6,8 @@ ever read as markup. Styles are the theme's roles (`core/themes.py`), written `$
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from textual.content import Content
 
 Piece = Content | str | tuple[str, str]
@@ -84,3 +86,10 @@ def fitting(pieces: list[Content], width: int, gap: str = GAP) -> Content:
             break
         row = longer
     return row
+
+
+def keys_row(keys: Iterable[tuple[str, str]], width: int = 0) -> Content:
+    """`Enter edits   Esc leaves`: keys and what each does, of which the last give way where
+    `width` is given and has no room."""
+    pieces = [join((key, STRONG), dim(f" {words}")) for key, words in keys]
+    return fitting(pieces, width) if width else Content(GAP).join(pieces)

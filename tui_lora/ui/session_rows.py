@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from tui_lora.core.text import UNKNOWN, count, number, one_line, size
+from tui_lora.core.text import UNKNOWN, count, number, one_line, shorten_middle, size
 from tui_lora.ui.ink import ACCENT, BRIGHT, DIM, TIGHT, WRONG, dim, ink, join
 from tui_lora.ui.widgets.table import Column, Row
 from tui_lora.ui.widgets.trend import trend
@@ -56,6 +56,18 @@ def row_of(summary: Summary, *, marked: bool = False) -> Row:
             dim(_changed(summary.updated)),
         ),
     )
+
+
+def of_what(summary: Summary, width: int) -> Content:
+    """Model, dataset and task in a row of `width`; where the first two have no room, both are cut
+    in the middle."""
+    task = task_words(summary)
+    names = [summary.model or UNKNOWN, summary.dataset or UNKNOWN]
+    room = max(24, width - len("model    dataset ") - task.cell_length)
+    if len(names[0]) + len(names[1]) > room:
+        most = max(room // 2, room - min(map(len, names)))
+        names = [shorten_middle(name, most) for name in names]
+    return join(dim("model "), ink(names[0]), dim("   dataset "), ink(names[1]), task)
 
 
 def task_words(summary: Summary) -> Content:

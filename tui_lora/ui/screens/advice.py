@@ -12,7 +12,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 
 from tui_lora.core.advice import Advice, RowLengths
 from tui_lora.core.inspect import AdviseMemory, InspectFailed, MemoryAdvised
@@ -21,12 +20,13 @@ from tui_lora.core.out_of_memory import cuts_words
 from tui_lora.core.text import UNKNOWN, one_line
 from tui_lora.ui.forms.entry import setting_at
 from tui_lora.ui.headroom_text import card_words, verdict_word
-from tui_lora.ui.ink import BRIGHT, DIM, GAP, STRONG, WRONG, dim, ink, join
+from tui_lora.ui.ink import BRIGHT, DIM, WRONG, dim, ink, join, keys_row
 from tui_lora.ui.inspector import Answered, Inspector, InspectorChanged
 from tui_lora.ui.memory_looks import asked_with
 from tui_lora.ui.messages import Said, SettingsChanged
 from tui_lora.ui.page import Page
 from tui_lora.ui.row_lengths import row_lengths
+from tui_lora.ui.screens.panel import Panel
 from tui_lora.ui.state import MemorySeen
 from tui_lora.ui.widgets.line import Line, Lines
 from tui_lora.ui.widgets.table import Column, Row, Table
@@ -71,7 +71,7 @@ def _apply(page: Page, chosen: tuple[str, Mapping[str, Any]] | None) -> None:
         page.post_message(Said(f"{title}: the draft has it now; u undoes.", "good"))
 
 
-class AdviceList(ModalScreen[tuple[str, Mapping[str, Any]]]):
+class AdviceList(Panel[tuple[str, Mapping[str, Any]]]):
     """Dismissed with a change's title and its values by setting, or with None.
 
     `seen` has a spec, and a card whose size is known; `lengths` are those of its rows.
@@ -240,7 +240,4 @@ class AdviceList(ModalScreen[tuple[str, Mapping[str, Any]]]):
             said.append(ink(one_line(nothing), WRONG))
         self.query_one("#about-change", Lines).say(*said)
         named = [("Enter", "puts it into the draft")] if key in self._changes else []
-        line = [
-            join((name, STRONG), dim(f" {words}")) for name, words in [*named, ("Esc", "leaves")]
-        ]
-        self.query_one("#picker-keys", Line).say(Content(GAP).join(line))
+        self.query_one("#picker-keys", Line).say(keys_row([*named, ("Esc", "leaves")]))

@@ -10,7 +10,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 
 from tui_lora.core.branching import branching
 from tui_lora.core.resumable import as_it_ran
@@ -19,7 +18,8 @@ from tui_lora.core.text import one_line
 from tui_lora.ui.forms.entry import NAME, Entry, settings, value_of
 from tui_lora.ui.forms.form import Form
 from tui_lora.ui.forms.judged import judged
-from tui_lora.ui.ink import GAP, STRONG, TIGHT, WRONG, dim, ink, join
+from tui_lora.ui.ink import STRONG, TIGHT, WRONG, dim, ink, join, keys_row
+from tui_lora.ui.screens.panel import Panel
 from tui_lora.ui.state import Draft
 from tui_lora.ui.widgets.line import Line, Lines
 
@@ -30,7 +30,7 @@ MOST_ROWS = 20
 SAID_ROWS = 4
 
 
-class BranchForm(ModalScreen[tuple[str, dict[str, Any]] | None]):
+class BranchForm(Panel[tuple[str, dict[str, Any]] | None]):
     """Dismissed with the name and the new values by setting, or with None. `before` is what the
     parent trains with, `became` what it made of each `auto`."""
 
@@ -122,6 +122,7 @@ class BranchForm(ModalScreen[tuple[str, dict[str, Any]] | None]):
         keys = [("Enter", "edits"), ("Esc", "makes none")]
         if self._can:
             count = "1 change" if len(changes) == 1 else f"{len(changes)} changes"
-            keys.insert(0, ("a", f"makes it with {count} and starts it"))
-        row = [join((key, STRONG), dim(f" {words}")) for key, words in keys]
-        self.query_one("#form-keys", Line).say(Content(GAP).join(row))
+            with_them = f" with {count}" if changes else ""
+            keys.insert(0, ("a", f"makes it{with_them} and starts it"))
+        row = self.query_one("#form-keys", Line)
+        row.say(keys_row(keys, row.size.width))

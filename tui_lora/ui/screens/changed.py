@@ -8,12 +8,11 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
-from textual.content import Content
-from textual.screen import ModalScreen
 
 from tui_lora.core.changed import ChangedSince, Difference, How
 from tui_lora.core.text import one_line
-from tui_lora.ui.ink import BRIGHT, DIM, GAP, STRONG, TIGHT, WRONG, dim, ink, join
+from tui_lora.ui.ink import BRIGHT, DIM, STRONG, TIGHT, WRONG, ink, keys_row
+from tui_lora.ui.screens.panel import Panel
 from tui_lora.ui.widgets.line import Line, Lines
 from tui_lora.ui.widgets.table import Column, Row, Table
 
@@ -31,7 +30,7 @@ LOOKS: dict[How, tuple[str, str]] = {
 MOST_ROWS = 9
 
 
-class ChangedList(ModalScreen[bool]):
+class ChangedList(Panel[bool]):
     """Dismissed with whether the run goes on; where a checkpoint does not survive it, it cannot."""
 
     BINDINGS: ClassVar = [
@@ -65,10 +64,10 @@ class ChangedList(ModalScreen[bool]):
         table.show([_row(key, one) for key, one in self._by_key.items()])
         table.focus()
         self._show_why()
-        keys = [("Enter", "goes on with all of it"), ("Esc", "starts nothing")]
+        goes = "begins anew" if self._found.anew else "goes on with all of it"
+        keys = [("Enter", goes), ("Esc", "starts nothing")]
         named = keys if self._found.acceptable else keys[1:]
-        said = [join((key, STRONG), dim(f" {words}")) for key, words in named]
-        self.query_one("#changed-keys", Line).say(Content(GAP).join(said))
+        self.query_one("#changed-keys", Line).say(keys_row(named))
 
     @on(Table.Pointed)
     def _pointed(self, event: Table.Pointed) -> None:

@@ -12,7 +12,6 @@ from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.screen import ModalScreen
 
 from tui_lora.core.best import best_step
 from tui_lora.core.errors import UserError
@@ -20,7 +19,20 @@ from tui_lora.core.text import UNKNOWN, number, one_line, size
 from tui_lora.store.checkpoints import Checkpoint, checkpoints, damage
 from tui_lora.store.pins import pin, pinned
 from tui_lora.store.removal import remove_checkpoint
-from tui_lora.ui.ink import ACCENT, BRIGHT, DIM, GAP, GOOD, STRONG, TIGHT, WRONG, dim, ink, join
+from tui_lora.ui.ink import (
+    ACCENT,
+    BRIGHT,
+    DIM,
+    GOOD,
+    STRONG,
+    TIGHT,
+    WRONG,
+    dim,
+    ink,
+    join,
+    keys_row,
+)
+from tui_lora.ui.screens.panel import Panel
 from tui_lora.ui.screens.question import Question
 from tui_lora.ui.state import RunNow
 from tui_lora.ui.widgets.line import Line, Lines
@@ -57,7 +69,7 @@ class Found:
     harm: str | None = None
 
 
-class CheckpointList(ModalScreen[Chosen | None]):
+class CheckpointList(Panel[Chosen | None]):
     """Dismissed with what was chosen, or with None; pins and deletes by itself."""
 
     BINDINGS: ClassVar = [
@@ -87,9 +99,8 @@ class CheckpointList(ModalScreen[Chosen | None]):
         self._found: dict[str, Found] = {}
         self._read_once = False
         self._said = Content("")
-        by = run.spec.evaluation.stop_by if run.spec is not None else "loss"
-        self._by = by
-        self._losses = {found.step: found.loss for found in run.view.evaluations}
+        self._best: int | None = None
+        self._by = run.spec.evaluation.stop_by if run.spec is not None else "loss"
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="panel"):
@@ -100,10 +111,22 @@ class CheckpointList(ModalScreen[Chosen | None]):
 
     def on_mount(self) -> None:
         self.query_one(Table).focus()
+        self.watch(self.app, "run_now", self._run_changed, init=False)
         self._look()
         self._show()
 
+    def _run_changed(self, run: RunNow | None) -> None:
+        """A run that goes on saves, measures and deletes while one reads."""
+        if run is None or run.paths != self._paths or not run.whole:
+            return
+        before, self._run = self._run.view, run
+        if run.view.checkpoint_steps != before.checkpoint_steps:
+            self._look()
+        elif run.view.last_eval != before.last_eval:
+            self._show()
+
     def on_resize(self) -> None:
+        self.call_after_refresh(self._show_below)
         room = int(PANEL_SHARE * self.app.size.height) - AROUND_ROWS
         height = min(MOST_ROWS, max(2, room))
         self.query_one(Table).styles.height = height + Table.HEADER_ROWS
@@ -149,6 +172,10 @@ class CheckpointList(ModalScreen[Chosen | None]):
                 self._delete(step)
 
         detail = f"{size(found.checkpoint.size_bytes)}; it goes for good."
+        marks = ["the best on the held-out rows"] if step == self._best else []
+        marks += ["pinned"] if found.pinned else []
+        if marks:
+            detail += f" It is {' and '.join(marks)}."
         question = Question(f"Delete the checkpoint of step {step:,}?", detail, "delete it")
         self.app.push_screen(question, answered)
 
@@ -214,16 +241,19 @@ class CheckpointList(ModalScreen[Chosen | None]):
         kept = f": the last {keep}, the best and those that you pin are kept" if keep else ""
         self.query_one("#whose", Line).say(join(ink(name, STRONG), dim(kept)))
         steps = [found.checkpoint.step for found in self._found.values() if not found.harm]
-        best = best_step(self._run.view.evaluations, steps, self._by)
-        self.query_one(Table).show([self._row(found, best) for found in self._found.values()])
+        measured = self._run.view.evaluations
+        self._best = best_step(measured, steps, self._by)
+        losses = {one.step: one.loss for one in measured}
+        rows = [self._row(one, losses.get(one.checkpoint.step)) for one in self._found.values()]
+        self.query_one(Table).show(rows)
         self._show_below()
 
-    def _row(self, found: Found, best: int | None) -> Row:
-        one, loss = found.checkpoint, self._losses.get(found.checkpoint.step)
+    def _row(self, found: Found, loss: float | None) -> Row:
+        one = found.checkpoint
         state = dim("… checking") if found.harm is None else ink("✓ whole", GOOD)
         if found.harm:
             state = ink("✗ damaged", WRONG)
-        marks = [ink("★ best", ACCENT)] if one.step == best else []
+        marks = [ink("★ best", ACCENT)] if one.step == self._best else []
         marks += [ink("◆ pinned", TIGHT)] if found.pinned else []
         return Row(
             str(one.step),
@@ -248,5 +278,5 @@ class CheckpointList(ModalScreen[Chosen | None]):
             about.say(harm if found.harm else tokens, self._said)
             unpin = "unpins" if found.pinned else "pins"
             keys = [("b", "branches"), ("t", "talks to it"), ("p", unpin), ("x", "deletes"), *keys]
-        line = [join((key, STRONG), dim(f" {words}")) for key, words in keys]
-        self.query_one("#picker-keys", Line).say(Content(GAP).join(line))
+        row = self.query_one("#picker-keys", Line)
+        row.say(keys_row(keys, row.size.width))

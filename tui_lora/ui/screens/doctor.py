@@ -54,9 +54,8 @@ class DoctorScreen(Page):
     )
     BINDINGS = [
         Binding("c", "copy", "copy the mend", id="doctor.copy", tooltip="copy what mends it"),
-        Binding(
-            "w", "only_wrong", "wrong only", id="doctor.wrong", tooltip="what is wrong, or all"
-        ),
+        Binding("w", "only_wrong(True)", "wrong only", id="doctor.wrong", tooltip="what is wrong"),
+        Binding("w", "only_wrong(False)", "all", id="doctor.all", tooltip="all that was looked at"),
         Binding("r", "again", "again", id="doctor.again", tooltip="look at everything again"),
         Binding("escape", "back", "back", id="doctor.back", tooltip="back to where you were"),
     ]
@@ -121,6 +120,8 @@ class DoctorScreen(Page):
         if action == "copy":
             check = self._at_hand()
             return check is not None and bool(check.fix)
+        if action == "only_wrong":
+            return parameters != (self._only_wrong,)
         return self._done if action == "again" else True
 
     def action_copy(self) -> None:
@@ -129,9 +130,10 @@ class DoctorScreen(Page):
             self.app.copy_to_clipboard(clean(check.fix))
             self.say("the mend was handed to the terminal to copy (OSC 52); some do not take it.")
 
-    def action_only_wrong(self) -> None:
-        self._only_wrong = not self._only_wrong
+    def action_only_wrong(self, only: bool) -> None:
+        self._only_wrong = only
         self._show()
+        self.refresh_bindings()
 
     def action_back(self) -> None:
         self.dismiss()

@@ -8,8 +8,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
-from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from tui_lora.core.errors import UserError
@@ -18,14 +16,15 @@ from tui_lora.core.fields import show
 from tui_lora.core.status import Status
 from tui_lora.core.text import one_line
 from tui_lora.ui.control_text import course_rows
-from tui_lora.ui.ink import ACCENT, DIM, GAP, STRONG, TIGHT, WRONG, dim, ink, join
+from tui_lora.ui.ink import ACCENT, DIM, STRONG, TIGHT, WRONG, dim, ink, join, keys_row
+from tui_lora.ui.screens.panel import Panel
 from tui_lora.ui.state import RunNow
 from tui_lora.ui.widgets.line import Line, Lines
 
 FIELDS = ("epochs", "steps")
 
 
-class ExtendForm(ModalScreen[Extension | None]):
+class ExtendForm(Panel[Extension | None]):
     """Dismissed with what was asked for, or None. `run` has a spec and a plan."""
 
     BINDINGS: ClassVar = [
@@ -38,7 +37,7 @@ class ExtendForm(ModalScreen[Extension | None]):
     ExtendForm .label { width: 9; }
     ExtendForm #so-long { margin: 0 0 1 0; }
     ExtendForm #shape { margin: 1 0; height: 3; }
-    ExtendForm #meaning { margin: 0 0 1 0; height: 3; }
+    ExtendForm #meaning { margin: 0 0 1 0; height: 4; }
     """
     CSS = """
     ExtendForm Input { background: $panel; }
@@ -138,7 +137,7 @@ class ExtendForm(ModalScreen[Extension | None]):
 
     def _show(self, trouble: str = "") -> None:
         shape, meaning = self.query_one("#shape", Lines), self.query_one("#meaning", Lines)
-        keys = [("Esc", "leaves it as it is")]
+        keys = [("↑↓", "epochs or steps"), ("Esc", "leaves it as it is")]
         if self._found is None:
             shape.say()
             if trouble:
@@ -152,6 +151,6 @@ class ExtendForm(ModalScreen[Extension | None]):
             meaning.say(*rows)
             alive = self._run.status.alive
             does = "saves, loads anew and goes on" if alive else "goes on with it"
-            keys.insert(0, ("Enter", does))
-        line = [join((key, STRONG), dim(f" {words}")) for key, words in keys]
-        self.query_one("#form-keys", Line).say(Content(GAP).join(line))
+            keys = [("Enter", does), ("Esc", "leaves it"), *keys[:1]]
+        row = self.query_one("#form-keys", Line)
+        row.say(keys_row(keys, row.size.width))

@@ -11,7 +11,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 
 from tui_lora.core.errors import Problem
 from tui_lora.core.fit_check import (
@@ -29,7 +28,7 @@ from tui_lora.core.text import one_line
 from tui_lora.ui.fit_check_text import (
     asking_rows,
     ended_rows,
-    keys_row,
+    in_room,
     place_of,
     problem_rows,
     running_rows,
@@ -44,10 +43,11 @@ from tui_lora.ui.fit_link import (
     kept_check,
     look_around,
 )
-from tui_lora.ui.ink import dim
+from tui_lora.ui.ink import dim, keys_row
 from tui_lora.ui.inspector import Answered, InspectorChanged
 from tui_lora.ui.memory_looks import asked_with, card_seen
 from tui_lora.ui.page import Page
+from tui_lora.ui.screens.panel import Panel
 from tui_lora.ui.state import MemorySeen
 from tui_lora.ui.widgets.headroom import HeadroomFoot, HeadroomPanel
 from tui_lora.ui.widgets.line import Block, Line
@@ -72,7 +72,7 @@ def _then(page: Page, action: str | None) -> None:
         page.call_later(page.run_action, action)
 
 
-class FitCheckScreen(ModalScreen[str | None]):
+class FitCheckScreen(Panel[str | None]):
     """Dismissed with the action of the page that comes next, or with None."""
 
     BINDINGS: ClassVar = [
@@ -104,6 +104,7 @@ class FitCheckScreen(ModalScreen[str | None]):
         self._since = time.monotonic()
         self._forecast: Forecast | None = None
         self._why = ""
+        self._room = MOST_ROWS
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="panel"):
@@ -131,7 +132,8 @@ class FitCheckScreen(ModalScreen[str | None]):
 
     def on_resize(self) -> None:
         room = int(PANEL_SHARE * self.app.size.height) - AROUND_ROWS
-        self.query_one(Block).styles.height = min(MOST_ROWS, max(4, room))
+        self._room = min(MOST_ROWS, max(4, room))
+        self.query_one(Block).styles.height = self._room
         self._show()
 
     # What must hold before it begins.
@@ -275,8 +277,9 @@ class FitCheckScreen(ModalScreen[str | None]):
         if width < 30:
             return
         rows, keys = self._rows(width), self._keys()
-        block.say([title(place_of(self._found, self._card), width), *rows])
-        self.query_one("#picker-keys", Line).say(keys_row(keys))
+        block.say([title(place_of(self._found, self._card), width), *in_room(rows, self._room - 1)])
+        row = self.query_one("#picker-keys", Line)
+        row.say(keys_row(keys, row.size.width))
         self.refresh_bindings()
 
     def _rows(self, width: int) -> list[Content]:

@@ -1,4 +1,5 @@
-"""How often a running run reports, measures and saves: a form over the Train screen."""
+"""Settings that a running run takes on at once, as how often it reports and saves: a form over the
+Train screen."""
 
 from __future__ import annotations
 
@@ -8,8 +9,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
-from textual.content import Content
-from textual.screen import ModalScreen
 
 from tui_lora.core.spec import RunSpec
 from tui_lora.ui.forms.editor import Verdict
@@ -17,7 +16,8 @@ from tui_lora.ui.forms.entry import Entry, setting_at, value_of
 from tui_lora.ui.forms.form import Form
 from tui_lora.ui.forms.judged import judged
 from tui_lora.ui.forms.rows import Rows
-from tui_lora.ui.ink import GAP, STRONG, TIGHT, dim, ink, join
+from tui_lora.ui.ink import STRONG, TIGHT, dim, fitting, ink, join, keys_row
+from tui_lora.ui.screens.panel import Panel
 from tui_lora.ui.state import Draft
 from tui_lora.ui.widgets.line import Line
 
@@ -29,7 +29,7 @@ INTERVALS = (
 )
 
 
-class IntervalsForm(ModalScreen[dict[str, Any]]):
+class IntervalsForm(Panel[dict[str, Any]]):
     """Dismissed with the new values by setting, or with None."""
 
     BINDINGS: ClassVar = [
@@ -42,8 +42,9 @@ class IntervalsForm(ModalScreen[dict[str, Any]]):
     IntervalsForm Rows { background: $panel; }
     """
 
-    def __init__(self, spec: RunSpec) -> None:
+    def __init__(self, spec: RunSpec, paths: tuple[str, ...] = INTERVALS) -> None:
         super().__init__()
+        self._paths = paths
         self._before = Draft(data=spec.model_dump(mode="json"))
         self._draft = self._before
 
@@ -87,17 +88,18 @@ class IntervalsForm(ModalScreen[dict[str, Any]]):
     def _changes(self) -> dict[str, Any]:
         return {
             path: value_of(self._draft, path)
-            for path in INTERVALS
+            for path in self._paths
             if value_of(self._draft, path) != value_of(self._before, path)
         }
 
     def _show(self) -> None:
         self.query_one(Form).show(
-            [Entry(setting_at(path), value_of(self._draft, path)) for path in INTERVALS]
+            [Entry(setting_at(path), value_of(self._draft, path)) for path in self._paths]
         )
         keys = [("Enter", "edits"), ("Esc", "leaves it as it is")]
-        row = [join((key, STRONG), dim(f" {words}")) for key, words in keys]
+        row = self.query_one("#form-keys", Line)
+        said = [keys_row(keys)]
         if count := len(self._changes()):
             many = "1 change" if count == 1 else f"{count} changes"
-            row.insert(0, join(("a", STRONG), ink(f" applies {many}", TIGHT)))
-        self.query_one("#form-keys", Line).say(Content(GAP).join(row))
+            said.insert(0, join(("a", STRONG), ink(f" applies {many}", TIGHT)))
+        row.say(fitting(said, row.size.width or self.app.size.width))

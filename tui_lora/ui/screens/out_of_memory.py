@@ -10,7 +10,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 
 from tui_lora.core.advice import Advice, RowLengths
 from tui_lora.core.inspect import AdviseMemory, InspectFailed, MemoryAdvised
@@ -20,9 +19,10 @@ from tui_lora.core.sensors import SensorReading
 from tui_lora.core.spec import RunSpec
 from tui_lora.core.text import UNKNOWN, one_line
 from tui_lora.ui.headroom_text import card_words, verdict_word
-from tui_lora.ui.ink import BRIGHT, GAP, STRONG, TIGHT, dim, ink, join
+from tui_lora.ui.ink import BRIGHT, TIGHT, dim, ink, keys_row
 from tui_lora.ui.inspector import Answered, Inspector, InspectorChanged
 from tui_lora.ui.memory_looks import asked_with, card_seen
+from tui_lora.ui.screens.panel import Panel
 from tui_lora.ui.state import CardSeen, MemorySeen, RunNow
 from tui_lora.ui.widgets.line import Line, Lines
 from tui_lora.ui.widgets.table import Column, Row, Table
@@ -60,7 +60,7 @@ def card_of(run: RunNow, reading: SensorReading | None) -> CardSeen | None:
     return CardSeen(one_line(told.card) if told and told.card else "its card", total, others)
 
 
-class MendList(ModalScreen[Mend]):
+class MendList(Panel[Mend]):
     """Dismissed with what was chosen, or with None.
 
     `run` has a spec; `like` is the name of the new session that a change would begin which its
@@ -267,5 +267,5 @@ class MendList(ModalScreen[Mend]):
                 keys.insert(0, ("Enter", f"begins a new session, {self._like}, at step 0"))
             rows.append(dim(one_line(mend.cost)))
             self.query_one("#about-mend", Lines).say(*rows)
-        line = [join((name, STRONG), dim(f" {words}")) for name, words in keys]
-        self.query_one("#picker-keys", Line).say(Content(GAP).join(line))
+        row = self.query_one("#picker-keys", Line)
+        row.say(keys_row(keys, row.size.width))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 
 from tui_lora.ui.ink import dim, ink, join
+from tui_lora.ui.screens.panel import Panel
 from tui_lora.ui.widgets.line import Lines
 
 
-class Question(ModalScreen[bool]):
+class Question(Panel[bool]):
     """Answered by `y` or by `n` and Esc; `yes` says in a verb what `y` does."""
 
     BINDINGS = [

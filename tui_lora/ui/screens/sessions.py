@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding
+from textual.content import Content
 from textual.widgets import Input
 
-from tui_lora.core.text import UNKNOWN, one_line
+from tui_lora.core.text import one_line
 from tui_lora.store.paths import SessionPaths
 from tui_lora.ui import queueing
 from tui_lora.ui.chat_holds import before_a_run
-from tui_lora.ui.ink import TIGHT, WRONG, dim, ink, join
+from tui_lora.ui.ink import TIGHT, WRONG, dim, ink
 from tui_lora.ui.keymap import place
 from tui_lora.ui.messages import Said, SessionChosen
 from tui_lora.ui.page import Page
 from tui_lora.ui.queueing import in_order, stall_words
 from tui_lora.ui.screens.question import Question
-from tui_lora.ui.session_rows import COLUMNS, haystack, row_of, task_words
+from tui_lora.ui.session_rows import COLUMNS, haystack, of_what, row_of
 from tui_lora.ui.widgets.empty import Empty
 from tui_lora.ui.widgets.filter import Filter
 from tui_lora.ui.widgets.line import Block, Line
@@ -33,12 +34,12 @@ class SessionsScreen(Page):
     TITLE_WORD = "Sessions"
     CSS_PATH = "sessions.tcss"
     HELP = (
-        "Every session in the sessions folder, the last changed first. A session is a folder: its "
-        "run spec, its log, its checkpoints and its adapter; copy it to another machine and it "
-        "opens there. held-out is the last loss on rows that were never trained on, base the same "
-        "before the first step. Those that wait for a card stand in their order under what runs: t "
-        "puts one in the queue and takes it out, < and > move it, and each run that ends starts "
-        "the next."
+        "Every session in the sessions folder: those that run, then the others, the last changed "
+        "first. A session is a folder: its run spec, its log, its checkpoints and its adapter; "
+        "copy it to another machine and it opens there. held-out is the last loss on rows that "
+        "were never trained on, base the same before the first step. Those that wait for a card "
+        "stand in their order under what runs: t puts one in the queue and takes it out, < and > "
+        "move it, and each run that ends starts the next."
     )
     BINDINGS = [
         Binding("n", "new", "new", id="sessions.new", tooltip="put a new run together"),
@@ -155,7 +156,7 @@ class SessionsScreen(Page):
     def _show_detail(self) -> None:
         """Model and dataset of the row under the cursor, or what is wrong with it.
 
-        Above that its name, where the table has no room for it.
+        Above that its name, where the table has no room for it, and what it was branched from.
         """
         summary, table = self._pointed(), self.query_one(Table)
         detail = self.query_one("#detail", Block)
@@ -163,19 +164,14 @@ class SessionsScreen(Page):
             detail.say([])
             return
         name = one_line(summary.name)
-        what = join(
-            dim("model "),
-            ink(summary.model or UNKNOWN),
-            dim("   dataset "),
-            ink(summary.dataset or UNKNOWN),
-            task_words(summary),
-            dim(f"   {summary.parent.words}" if summary.parent is not None else ""),
-        )
+        what = of_what(summary, detail.content_size.width)
         if summary.refused and not summary.status.alive:
             what = ink(f"! not started at its turn: {summary.refused}", TIGHT)
         if summary.problem:
             what = ink(f"✗ run.yaml: {summary.problem}", WRONG)
-        detail.say([ink(name if len(name) > table.room(table.size.width) else ""), what])
+        above = [ink(name)] if len(name) > table.room(table.size.width) else []
+        above += [dim(summary.parent.words)] if summary.parent is not None else []
+        detail.say([Content("   ").join(above), what])
 
     def _pointed(self) -> Summary | None:
         return self._shown.get(self.query_one(Table).pointed or "")

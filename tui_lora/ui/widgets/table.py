@@ -182,7 +182,8 @@ class Table(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         if y < self.HEADER_ROWS:
-            titles = tuple(dim(column.title) for column in self._columns)
+            # Titles over nothing would only ask what is missing.
+            titles = tuple(dim(column.title if self._rows else "") for column in self._columns)
             return self._strip(self._laid_out(titles, width), "", width)
         index = self.scroll_offset.y + y - self.HEADER_ROWS
         if index >= len(self._rows):
