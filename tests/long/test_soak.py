@@ -1,6 +1,6 @@
 """A run with a viewer beside it, for as long as one likes: neither grows, and no event is lost.
 
-A minute by default; TUI_LORA_SOAK_S=1200 makes it twenty (see docs/faults.md):
+A minute by default; TUI_LORA_SOAK_S=1200 makes it twenty:
 
     TUI_LORA_SOAK_S=1200 python -m pytest -s tests/long/test_soak.py
 """
@@ -30,9 +30,12 @@ LASTS_S = float(os.environ.get("TUI_LORA_SOAK_S", "60"))
 WARM_UP_S = max(20.0, LASTS_S / 6)
 """Until every path was taken once: caches are full and arenas have their size by then."""
 SAMPLED_EVERY_S = 1.0
-GROWS_BY_MIB = 8.0
+GROWS_BY_MIB = 4.0
 """In all, as noise: an arena more, a list that doubled."""
-GROWS_MIB_PER_MIN = 1.0
+WORKER_MIB_PER_MIN = 0.2
+VIEWER_MIB_PER_MIN = 0.6
+"""Seen in twenty minutes: 0.03 and 0.38 (benchmarks/RESULTS.md). Until its curves hold 2,048 points
+and rich's caches are full, a viewer does grow."""
 MORE_FILES = 2
 """A file that is open just now."""
 KEYS = ("l", "l", "?", "\x1b", "1", "5", "y", "y", "7", "5", "6", "5")
@@ -40,17 +43,20 @@ KEYS = ("l", "l", "?", "\x1b", "1", "5", "y", "y", "7", "5", "6", "5")
 
 @dataclass
 class Watched:
-    """Samples of one process: minutes since the beginning, MiB resident, open descriptors."""
+    """Samples of one process: minutes since the beginning, MiB of memory of its own (resident, and
+    backed by no file), open descriptors. It may grow by so many MiB a minute."""
 
     name: str
     process: psutil.Process
+    may_grow: float
     at: list[float] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
     files: list[int] = field(default_factory=list)
 
     def sample(self, minutes: float) -> None:
         self.at.append(minutes)
-        self.memory.append(self.process.memory_info().rss / 2**20)
+        memory = self.process.memory_info()
+        self.memory.append((memory.rss - memory.shared) / 2**20)
         self.files.append(self.process.num_fds())
 
     def slope(self) -> float:
@@ -71,9 +77,12 @@ class Watched:
         return min(warm[-third:]) - min(warm[:third])
 
     def told(self) -> str:
+        size = max(1, len(self.memory) // 6)
+        parts = (self.memory[i : i + size] for i in range(0, size * 6, size))
+        sixths = ", ".join(f"{statistics.median(part):.1f}" for part in parts if part)
         return (
-            f"{self.name}: {self.slope():+.3f} MiB a minute, {self.memory[0]:.0f} → "
-            f"{self.memory[-1]:.0f} MiB; {self.more_files():+d} files of {self.files[-1]}"
+            f"{self.name}: {self.slope():+.3f} MiB a minute; in the middle of each sixth {sixths} "
+            f"MiB; {self.more_files():+d} files of {self.files[-1]}"
         )
 
 
@@ -97,7 +106,8 @@ def test_a_long_run_with_a_viewer(tmp_path: Path, tiny_model: Path, rows: Path) 
         terminal.wait_for(r"training +step")
         assert worker.pid is not None
         both = [
-            Watched("worker", psutil.Process(worker.pid)), Watched("viewer", terminal.process())
+            Watched("worker", psutil.Process(worker.pid), WORKER_MIB_PER_MIN),
+            Watched("viewer", terminal.process(), VIEWER_MIB_PER_MIN),
         ]  # fmt: skip
         began = time.monotonic()
         keys = cycle(KEYS)
@@ -115,11 +125,13 @@ def test_a_long_run_with_a_viewer(tmp_path: Path, tiny_model: Path, rows: Path) 
         sessions.order_stop(paths)
         assert workers.finish(worker) == 0
     assert sessions.status_of(paths) is Status.STOPPED
+    steps = view_of(paths).step
+    print(f"{steps:,} steps, {paths.events.stat().st_size:,} bytes of events")
     for watched in both:
         print(watched.told())
     minutes = (LASTS_S - WARM_UP_S) / 60
     for watched in both:
-        assert watched.slope() <= GROWS_MIB_PER_MIN + GROWS_BY_MIB / minutes, watched.told()
+        assert watched.slope() <= watched.may_grow + GROWS_BY_MIB / minutes, watched.told()
         assert watched.more_files() <= MORE_FILES, watched.told()
     check_events(paths.events)
     view = view_of(paths)

@@ -24,6 +24,7 @@ from tui_lora.core.orders import ORDERS, Stop
 from tui_lora.core.spec import RunSpec, parse_spec
 from tui_lora.core.status import Status
 from tui_lora.store import runs, sessions
+from tui_lora.store.log_ends import TAIL_BYTES
 from tui_lora.store.paths import SessionPaths, sessions_root
 from tui_lora.store.spec_file import read_spec
 
@@ -242,7 +243,7 @@ def test_a_long_log_is_summed_up_from_its_ends(session: SessionPaths) -> None:
         *steps(1401, 3000),
     )
     write_result(session, 1, "stopped")
-    assert session.events.stat().st_size > 3 * sessions._TAIL_BYTES
+    assert session.events.stat().st_size > 3 * TAIL_BYTES
     lines, skipped = sessions.first_and_last(session)
     assert skipped > 0
     assert len(lines) < 1500
@@ -369,3 +370,11 @@ def test_where_sessions_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "sessions" / "README.md").touch()
     (tmp_path / "tui_lora").mkdir()
     assert sessions_root() == tmp_path / "sessions"
+
+
+def test_who_is_not_there_is_told_how_many_are(tmp_path: Path, spec: RunSpec) -> None:
+    for number in range(10):
+        sessions.create(tmp_path, f"run-{number}", spec)
+    with pytest.raises(UserError) as refused:
+        sessions.find(tmp_path, "nobody")
+    assert str(refused.value.then).endswith(" and 2 more: tui-lora ls")

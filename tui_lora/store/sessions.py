@@ -23,23 +23,14 @@ from tui_lora.core.text import clean
 from tui_lora.core.view import RunView
 from tui_lora.store import lock
 from tui_lora.store.atomic import write_whole
-from tui_lora.store.journal import Tail, append_line, last_line_with, last_lines
+from tui_lora.store.journal import Tail, append_line
+from tui_lora.store.log_ends import LogEnds
 from tui_lora.store.parent import Parent, read_parent
 from tui_lora.store.paths import SessionPaths, check_name, is_name, stays_in
 from tui_lora.store.queue_file import forget, read_queue
 from tui_lora.store.spec_file import read_spec, to_yaml
 
 E = TypeVar("E", bound=Event)
-
-_HEAD_BYTES = 1 << 16
-_TAIL_BYTES = 1 << 17
-_NEEDED_FROM_BETWEEN = (
-    b'"type":"attempt_started"',
-    b'"type":"run_planned"',
-    b'"type":"evaluated"',
-    b'"type":"spec_changed"',
-    b'"type":"memory_forecasted"',
-)
 
 
 @dataclass(frozen=True)
@@ -97,12 +88,8 @@ def create(
     at all. Raises UserError."""
     check_name(name)
     make_root(root)
+    must_be_free(root, name)
     paths = SessionPaths(root / name)
-    if paths.folder.exists():
-        raise UserError(
-            f"there is already a session {name}.",
-            then=f"Choose another name, for instance {free_name(root, name)}.",
-        )
     beside = root / f".new-{uuid.uuid4().hex[:12]}"
     try:
         beside.mkdir(mode=0o700)
@@ -123,6 +110,15 @@ def create(
     return paths
 
 
+def must_be_free(root: Path, name: str) -> None:
+    """Raises UserError where a session in `root` is called `name`."""
+    if (root / name).exists():
+        raise UserError(
+            f"there is already a session {name}.",
+            then=f"Choose another name, for instance {free_name(root, name)}.",
+        )
+
+
 def free_name(root: Path, wanted: str) -> str:
     """`wanted`, or `wanted-2`, `wanted-3` … whichever no session in `root` has yet."""
     wanted = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in wanted)
@@ -140,8 +136,9 @@ def find(root: Path, name: str) -> SessionPaths:
     check_name(name)
     paths = SessionPaths(root / name)
     if not paths.spec.is_file():
-        known = [p.name for p in listed(root)][:8]
-        then = f"There are: {', '.join(known)}." if known else "There are none yet."
+        known = [p.name for p in listed(root)]
+        more = f" and {len(known) - 8:,} more: tui-lora ls" if len(known) > 8 else "."
+        then = f"There are: {', '.join(known[:8])}{more}" if known else "There are none yet."
         raise UserError(f"there is no session {name} in {clean(str(root))}.", then=then)
     if not stays_in(root, paths.folder):
         raise UserError(f"the session {name} is a link that leads out of {clean(str(root))}.")
@@ -253,9 +250,12 @@ def events_of(paths: SessionPaths, *kinds: type[E]) -> Iterator[E]:
                     yield event
 
 
-def summarize(paths: SessionPaths) -> Summary:
-    """The session in a line, from the first and the last of its events; never raises."""
-    view = _glance(paths)
+def summarize(paths: SessionPaths, ends: LogEnds | None = None) -> Summary:
+    """The session in a line, from the first and the last of its events; never raises.
+
+    Who asks again and again keeps the `ends`, and gives them each time.
+    """
+    view = _glance(paths, ends)
     spec: RunSpec | None = None
     problem = ""
     try:
@@ -345,29 +345,12 @@ def fold(lines: Iterable[bytes], view: RunView) -> RunView:
 
 
 def first_and_last(paths: SessionPaths) -> tuple[list[bytes], int]:
-    """Enough lines to paint from: all of a short log, else its beginning and its end.
-
-    What began the latest attempt comes along even if it stands between the two (without it a
-    result of an earlier attempt would count), and so does the last evaluation.
-    Also returns the size of what was skipped between them, in bytes.
-    """
-    lines, start = last_lines(paths.events, _TAIL_BYTES)
-    if start == 0:
-        return lines, 0
-    head = Tail(paths.events)
-    first = head.read(min(_HEAD_BYTES, start))
-    # Steps at the head would draw a line to the tail's, over a gap of thousands.
-    opening = [line for line in first if b'"step_done"' not in line]
-    between = (
-        last_line_with(paths.events, kind, after=head.offset, before=start)
-        for kind in _NEEDED_FROM_BETWEEN
-    )
-    opening += [line for _, line in sorted(found for found in between if found is not None)]
-    return opening + lines, max(0, start - head.offset)
+    """Enough lines to paint from, and how many bytes were skipped between them."""
+    return LogEnds(paths.events).read()
 
 
-def _glance(paths: SessionPaths) -> RunView:
-    lines, _ = first_and_last(paths)
+def _glance(paths: SessionPaths, ends: LogEnds | None = None) -> RunView:
+    lines, _ = (ends or LogEnds(paths.events)).read()
     return fold(lines, RunView())
 
 

@@ -26,14 +26,16 @@ from tui_lora.core.text import one_line
 from tui_lora.core.view import RunView
 from tui_lora.store import lock, sessions
 from tui_lora.store.journal import Tail
+from tui_lora.store.log_ends import LogEnds
 from tui_lora.store.memory_table import with_learned
 from tui_lora.store.orders import OrdersGiven
 from tui_lora.store.parent import read_parent
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.patience import PatientSensors
-from tui_lora.store.queue_file import read_queue
-from tui_lora.store.queue_now import turns
+from tui_lora.store.queue_now import not_started, turns
+from tui_lora.store.quiet import why_quiet
 from tui_lora.store.sessions import Summary
+from tui_lora.store.signals_sent import SignalsSent
 from tui_lora.store.spec_file import read_spec
 from tui_lora.store.spec_now import with_changes
 from tui_lora.store.sudden_end import why_it_ended
@@ -80,6 +82,7 @@ class Follower:
         self._view = RunView()
         self._tail = Tail(paths.events)
         self._orders = OrdersGiven(paths)
+        self._signals = SignalsSent(paths)
         self._spec: RunSpec | None = None
         self._parent = read_parent(paths)
         self._problem = ""
@@ -106,7 +109,8 @@ class Follower:
                 self._view = RunView()
             sessions.fold(lines, self._view)
             self._grew = True
-        self._grew = self._orders.look() or self._grew
+        asked, sent = self._orders.look(), self._signals.look()
+        self._grew = asked or sent or self._grew
         if not go_on() or (not self._grew and time.monotonic() < self._status_due):
             return None
         self._status_due = time.monotonic() + STATUS_EVERY_S
@@ -141,6 +145,8 @@ class Follower:
             why,
             asked,
             parent=self._parent,
+            signals=self._signals.since(view.attempt_started_t) if status.alive else (),
+            why_quiet=one_line(why_quiet(self.paths)) if status is Status.QUIET else "",
         )
 
     def _read_spec(self) -> None:
@@ -156,18 +162,20 @@ class Lister:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._known: dict[str, tuple[object, Summary]] = {}
+        self._ends: dict[str, LogEnds] = {}
 
     def look(self, first: Callable[[tuple[Summary, ...]], object]) -> tuple[Summary, ...]:
         """All of them; `first` gets the top of a long list that takes a while."""
         known: dict[str, tuple[object, Summary]] = {}
         fresh = 0
-        waits, refused = turns(self._root), read_queue(self._root).refused
+        waits, refused = turns(self._root), not_started(self._root)
         for paths in sessions.listed(self._root):
             stamp = (_stamp(paths), paths.name in waits)
             before = self._known.get(paths.name)
             alive = lock.holder(paths.lock) is not None
             if before is None or before[0] != stamp or alive or before[1].status.alive:
-                before = (stamp, sessions.summarize(paths))
+                ends = self._ends.setdefault(paths.name, LogEnds(paths.events))
+                before = (stamp, sessions.summarize(paths, ends))
                 fresh += 1
             turn, why = waits.get(paths.name), one_line(refused.get(paths.name, ""))
             if (before[1].turn, before[1].refused) != (turn, why):
@@ -176,6 +184,7 @@ class Lister:
             if not self._known and fresh == FIRST_ROWS:
                 first(tuple(summary for _, summary in known.values()))
         self._known = known
+        self._ends = {name: ends for name, ends in self._ends.items() if name in known}
         return tuple(summary for _, summary in known.values())
 
 

@@ -43,6 +43,9 @@ from tui_lora.worker.token_rows import hand_on_bias
 from tui_lora.worker.variants import beginning, freeze, optimizer_of
 from tui_lora.worker.voice import CutShort, Voice, logged_metrics
 
+LOGS_KEPT = 1000
+"""Of what transformers writes into each trainer_state.json, some 280 bytes each."""
+
 
 class Session:
     """What every trainer of a session has beside its task; stands before a trainer's class.
@@ -77,6 +80,7 @@ class Session:
         self._micro_tokens: list[torch.Tensor] = []
         self._eval_sum: torch.Tensor | None = None
         self._eval_weight: torch.Tensor | None = None
+        self._eval_loader: tuple[Any, Any] | None = None
         self._lora = lora = lora or LoraSpec()
         super().__init__(*arguments, **named)
         self.saving = Saving(self, paths, stop_by)
@@ -127,6 +131,13 @@ class Session:
             seed=self.args.data_seed,
             in_place=self.rows_stay,
         )
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """The same each time: accelerate keeps hold of every one that is made, and of its rows."""
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        if self._eval_loader is None or self._eval_loader[0] is not rows:
+            self._eval_loader = rows, super().get_eval_dataloader(rows)
+        return self._eval_loader[1]
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
@@ -196,6 +207,8 @@ class Session:
         if "loss" in logs and self._last_penalty is not None:
             logs = {**logs, "penalty": float(self._last_penalty)}
         super().log(logs, *arguments, **named)
+        # Every checkpoint holds all of it, and events.jsonl tells it already.
+        del self.state.log_history[:-LOGS_KEPT]
 
     def as_saved(self) -> AbstractContextManager[None]:
         """While this is open, the model is the one that its saved adapter makes."""
