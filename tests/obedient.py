@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests import peeked
 from tui_lora.core.events import (
     EVENTS,
     AttemptFinished,
@@ -33,6 +34,7 @@ from tui_lora.core.orders import (
     Hold,
     Order,
     Pause,
+    Peek,
     SaveCheckpoint,
     Stop,
 )
@@ -78,6 +80,11 @@ def main(folder: str, deaf: bool) -> None:
                 say(SpecChanged(changes=order.changes, reason="as you asked"))
             if isinstance(order, SaveCheckpoint):
                 say(CheckpointSaved(step=250, path="x", size_bytes=1, seconds=0.1))
+            if isinstance(order, Peek):
+                own = {"source": "asked", "order": order.id}
+                base = peeked.answer(order.prompt, 250, "I am the base.", base=True, **own)
+                peeked.keep(paths, [base, peeked.answer(order.prompt, 250, "I am tuned.", **own)])
+                say(peeked.told(250, 1, order.id))
             say(OrderAnswered(id=order.id, ok=True, message=f"{order.type}: done at step 250"))
             if type(order) in ENDS:
                 verdict, message = ENDS[type(order)]

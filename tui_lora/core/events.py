@@ -171,6 +171,18 @@ class Evaluated(Event):
     metrics: dict[str, float] = {}
 
 
+class Peeked(Event):
+    """The model was asked on the way. Its answers stand in `path`, a line each (`core/peek.py`):
+    they may be long, and whoever follows the run reads every event. `order`: the id of the one that
+    asked; empty where the spec did."""
+
+    type: ClassVar[str] = "peeked"
+    path: str
+    answers: int
+    seconds: float
+    order: str = ""
+
+
 class CheckpointSaved(Event):
     """A checkpoint is whole: its manifest was written last and read back."""
 
@@ -309,6 +321,7 @@ EVENTS: Wire[Event] = Wire(
     RunPlanned,
     StepDone,
     Evaluated,
+    Peeked,
     CheckpointSaved,
     AdapterSaved,
     Notice,

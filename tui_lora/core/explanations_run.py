@@ -246,6 +246,20 @@ OF_THE_RUN: Mapping[str, Explanation] = {
         quality="Keeps the model from learning by heart. The rate has not fallen to its end then.",
         usual="empty, or 2 to 5.",
     ),
+    "peek.prompts": Explanation(
+        memory="Far less than a step: no gradient is kept. Where there is no room for it all the "
+        "same, that is said, nothing more is asked, and training goes on.",
+        speed="Training waits for each answer: about 3 s for 64 tokens on a card.",
+        quality="None: what is trained is the same to the bit. Seen beside the base, answers show "
+        "what a loss does not: the form first, then the facts, and when it learns by heart.",
+        usual="2 to 5 questions that the rows do not hold.",
+    ),
+    "peek.every_steps": Explanation(
+        memory="None.",
+        speed="So many prompts are answered each time.",
+        quality="None.",
+        usual="10 to 20 times a run.",
+    ),
     "hardware.devices": Explanation(
         memory="On the CPU main memory holds what the card would.",
         quality="None, but for rounding.",

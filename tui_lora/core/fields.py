@@ -17,11 +17,12 @@ from pydantic_core import PydanticUndefined
 from tui_lora.core.columns import parse_columns, show_columns
 from tui_lora.core.pairs import parse_pairs, show_pairs
 from tui_lora.core.spec import SHORT, RunSpec
+from tui_lora.core.texts import parse_texts, show_texts
 
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 _LIST = re.compile(r"\[.*\]", re.DOTALL)
 
-Kind = Literal["text", "whole", "number", "yes_no", "choice", "names", "columns", "pairs"]
+Kind = Literal["text", "whole", "number", "yes_no", "choice", "names", "texts", "columns", "pairs"]
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,16 @@ SECTION_TITLES = {
     "preference": "Preference",
     "training": "Training",
     "evaluation": "Evaluation",
+    "peek": "Peek",
     "hardware": "Hardware",
     "guards": "Guards",
     "hooks": "Hooks",
     "experimental": "Experimental",
 }
+
+
+TEXTS = ("peek.prompts",)
+"""Lists of texts, which may hold commas."""
 
 
 @cache
@@ -134,7 +140,7 @@ def _setting(path: str, field: FieldInfo) -> Setting:
     elif float in options:
         kind = "number"
     elif any(get_origin(o) is tuple for o in options):
-        kind = "names"
+        kind = "texts" if path in TEXTS else "names"
     elif any(get_origin(o) is dict for o in options):
         kind = "columns" if get_args(options[0])[1] is str else "pairs"
     low: Any = None
@@ -171,6 +177,12 @@ def _members(annotation: Any) -> tuple[Any, ...]:
     if get_origin(annotation) in (Union, types.UnionType):
         return get_args(annotation)
     return (annotation,)
+
+
+def typed(setting: Setting, value: Any) -> str:
+    """A value as it can be typed again."""
+    texts = setting.kind == "texts" and isinstance(value, (tuple, list))
+    return show_texts(value) if texts else show(value)
 
 
 def show(value: Any) -> str:
@@ -213,6 +225,8 @@ def read(path: str, text: str) -> Any:
     if found.kind == "names" and ("," in text or _LIST.fullmatch(text)):
         inner = text[1:-1] if _LIST.fullmatch(text) else text
         return tuple(name.strip(" '\"") for name in inner.split(",") if name.strip())
+    if found.kind == "texts":
+        return parse_texts(text)
     if found.kind in ("columns", "pairs"):
         try:
             return parse_columns(text) if found.kind == "columns" else parse_pairs(text)

@@ -58,4 +58,14 @@ class SaveCheckpoint(Order):
     type: ClassVar[str] = "checkpoint"
 
 
-ORDERS: Wire[Order] = Wire(Stop, Pause, Hold, GoOn, Discard, ChangeSpec, SaveCheckpoint)
+class Peek(Order):
+    """Finish the step and answer a message with the weights of that moment (of a classifier: sort
+    the text); a run that holds answers at once. The answer stands in evaluations/peeks.jsonl, by
+    the order's id."""
+
+    type: ClassVar[str] = "peek"
+    prompt: str
+    system: str = ""
+
+
+ORDERS: Wire[Order] = Wire(Stop, Pause, Hold, GoOn, Discard, ChangeSpec, SaveCheckpoint, Peek)

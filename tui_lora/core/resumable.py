@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tui_lora.core.errors import Problem
-from tui_lora.core.fields import get, put, read, show
+from tui_lora.core.fields import get, put, read, setting_at, typed
 from tui_lora.core.spec import RunSpec, check_spec
 from tui_lora.core.variants import BEGIN_OTHERWISE
 
@@ -115,6 +115,10 @@ RULES: Mapping[str, Rule] = {
     "evaluation.keep": _FREE,
     "evaluation.early_stopping": _FREE,
     "evaluation.stop_by": _FREE,
+    "peek.prompts": _FREE,
+    "peek.held_out": _FREE,
+    "peek.every_steps": _FREE,
+    "peek.max_new_tokens": _FREE,
     "hardware.devices": _FREE,
     "hardware.on_oom": _FREE,
     "guards.nan": _FREE,
@@ -191,7 +195,8 @@ def judged(now: RunSpec, changes: Mapping[str, Any]) -> Judged:
 def as_options(changes: Mapping[str, Any]) -> str:
     """`--set training.micro_batch=1 --set training.accumulation=16`, as a shell takes it."""
     return " ".join(
-        f"--set {shlex.quote(f'{path}={show(value)}')}" for path, value in changes.items()
+        f"--set {shlex.quote(f'{path}={typed(setting_at(path), value)}')}"
+        for path, value in changes.items()
     )
 
 

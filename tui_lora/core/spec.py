@@ -17,6 +17,7 @@ from tui_lora.core.errors import Problem, SpecError
 from tui_lora.core.experimental_spec import ExperimentalSpec as ExperimentalSpec
 from tui_lora.core.guards_spec import GuardsSpec, HooksSpec
 from tui_lora.core.lora_spec import LoraSpec as LoraSpec
+from tui_lora.core.peek_spec import PeekSpec as PeekSpec
 from tui_lora.core.quantization_spec import QuantizationSpec as QuantizationSpec
 from tui_lora.core.section import Section, setting
 from tui_lora.core.spec_problems import in_our_words
@@ -203,6 +204,7 @@ class RunSpec(Section):
     preference: PreferenceSpec = PreferenceSpec()
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
+    peek: PeekSpec = PeekSpec()
     hardware: HardwareSpec = HardwareSpec()
     guards: GuardsSpec = GuardsSpec()
     hooks: HooksSpec = HooksSpec()

@@ -26,6 +26,7 @@ from tui_lora.core.events import (
     ModelLoaded,
     Notice,
     OrderAnswered,
+    Peeked,
     PhaseFinished,
     PhaseProgressed,
     PhaseStarted,
@@ -34,6 +35,7 @@ from tui_lora.core.events import (
     StepDone,
     Verdict,
 )
+from tui_lora.core.log_words import changed_text, creeping_text, loaded_text, peeked_text
 from tui_lora.core.metrics import BY_NAME, figure
 from tui_lora.core.series import Series
 from tui_lora.core.text import clean, duration, number, size
@@ -98,6 +100,7 @@ class RunView:
     checkpoint: CheckpointSaved | None = None
     checkpoint_steps: list[int] = field(default_factory=list)
     adapter: AdapterSaved | None = None
+    peeks: int = 0
     holding: bool = False
     holding_since: float | None = None
     verdict: Verdict | None = None
@@ -155,8 +158,7 @@ class RunView:
                 )
             case SpecChanged():
                 self.spec_changes.update(event.changes)
-                told = ", ".join(f"{path} = {value}" for path, value in event.changes.items())
-                self._say(event, "warning", f"changed: {told}. {event.reason}".rstrip())
+                self._say(event, "warning", changed_text(event))
             case MemoryForecasted():
                 self.forecast = event
             case MemoryMeasured():
@@ -171,6 +173,10 @@ class RunView:
                 self.plan = event.model_copy(update={"labels": labels})
             case Evaluated():
                 self._evaluated(event)
+            case Peeked():
+                self.peeks += 1
+                if not event.order:
+                    self._say(event, "info", peeked_text(event))
             case CheckpointSaved():
                 self.checkpoint = event
                 if event.step is not None:
@@ -188,8 +194,6 @@ class RunView:
                 # What the step came to is told when the run goes on.
                 self.step = max(self.step, event.step or 0)
                 self.holding_since = event.t if event.holding else None
-                words = "holding, with everything loaded" if event.holding else "going on"
-                self._say(event, "info", words)
             case GuardTripped():
                 level = "warning" if event.action == "warn" else "error"
                 self._say(event, level, event.text)
@@ -217,6 +221,7 @@ class RunView:
             spec_changes=dict(self.spec_changes),
             answers=dict(self.answers),
             log=self.log.copy(),
+            evaluations=self.evaluations.copy(),
             loss=self.loss.copy(),
             eval_loss=self.eval_loss.copy(),
             learning_rate=self.learning_rate.copy(),
@@ -309,7 +314,7 @@ class RunView:
             *self.eval_metrics.values(),
         ):
             series.rewind(back_to)
-        self.step = min(self.step, back_to)
+        self.step = back_to
         self.checkpoint_steps = [step for step in self.checkpoint_steps if step <= back_to]
         while self.evaluations and (self.evaluations[-1].step or 0) > back_to:
             self.evaluations.pop()
@@ -361,24 +366,6 @@ def _known(metrics: dict[str, float]) -> dict[str, float]:
 def _add(curves: dict[str, Series], step: int, metrics: dict[str, float]) -> None:
     for name, value in _known(metrics).items():
         curves.setdefault(name, Series()).add(step, value)
-
-
-def loaded_text(event: ModelLoaded) -> str:
-    """`model loaded in 12 s: 3 shards, 3.10 GiB on the card`."""
-    parts = []
-    if event.shards is not None:
-        parts.append("1 shard" if event.shards == 1 else f"{event.shards:,} shards")
-    if event.memory_bytes is not None:
-        where = "of weights" if event.device == "cpu" else "on the card"
-        parts.append(f"{number(event.memory_bytes / 2**30)} GiB {where}")
-    what = f": {', '.join(parts)}" if parts else ""
-    return f"model loaded in {duration(event.seconds)}{what}"
-
-
-def creeping_text(event: MemoryCreeps) -> str:
-    """`memory grows by 0.12 GiB in 100 steps: none left near step 1,240`."""
-    grows = f"memory grows by {number(event.per_100_steps_gib)} GiB in 100 steps"
-    return f"{grows}: none left near step {event.full_at:,}"
 
 
 def perplexity(loss: float | None) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -43,8 +43,13 @@ class HeldOut:
     source: str
 
 
-def held_out(spec: RunSpec, limit: int) -> HeldOut:
+Read = Callable[[Source], Iterator[Row]]
+
+
+def held_out(spec: RunSpec, limit: int, read: Read = rows_of) -> HeldOut:
     """Up to `limit` held-out questions. Raises UserError when the dataset cannot be read.
+
+    `read` gives the rows of a source; the one of here does not read the Hub's nor Parquet.
 
     From the held-out file or split if there is one; else the share that the worker drew by seed,
     drawn again. Where that is too much to read, the first rows of the dataset, named as such.
@@ -54,28 +59,29 @@ def held_out(spec: RunSpec, limit: int) -> HeldOut:
     part: Part = "held_out" if given else "train"
     source = open_source(data, part)
     name = source.name
-    if source.kind != "rows":
+    if source.kind != "rows" and read is rows_of:
         what = "a Hub dataset" if source.kind == "hub" else "Parquet"
         return HeldOut((), f"{name} is {what}, whose rows are not read here; type a question")
     if given:
         kind = "file" if data.eval_path is not None else "split"
         limit = min(limit, data.eval_rows or limit)
-        return HeldOut(_first(_examples(source, spec), limit), f"held-out {kind} {name}")
+        return HeldOut(_first(_examples(source, spec, read), limit), f"held-out {kind} {name}")
     few = data.max_rows is not None and data.max_rows <= _WHOLE_ROWS
-    if data.eval_share > 0 and (few or (source.size_bytes or 0) <= WHOLE_BYTES):
-        usable = sum(1 for _ in islice(_examples(source, spec), data.max_rows))
+    small = source.kind == "rows" and (source.size_bytes or 0) <= WHOLE_BYTES
+    if data.eval_share > 0 and (few or small):
+        usable = sum(1 for _ in islice(_examples(source, spec, read), data.max_rows))
         chosen = held_out_rows(usable, data.eval_share, spec.training.seed)
         if chosen:
-            kept = (e for at, e in enumerate(_examples(source, spec)) if at in chosen)
+            kept = (e for at, e in enumerate(_examples(source, spec, read)) if at in chosen)
             return HeldOut(_first(kept, limit), f"held out of {name} by seed {spec.training.seed}")
     return HeldOut(
-        _first(_examples(source, spec), limit), f"rows of {name} (may have been trained on)"
+        _first(_examples(source, spec, read), limit), f"rows of {name} (may have been trained on)"
     )
 
 
-def _examples(source: Source, spec: RunSpec) -> Iterator[tuple[Example, Reading]]:
+def _examples(source: Source, spec: RunSpec, read: Read) -> Iterator[tuple[Example, Reading]]:
     """The rows that training takes, in order."""
-    rows = rows_of(source)
+    rows = read(source)
     first = list(islice(rows, LOOK_ROWS))
     reading, _ = decided(first, spec.dataset, spec.task, mixed=source.path != spec.dataset.path)
     if reading is None:

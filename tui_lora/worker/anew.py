@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from tui_lora.core.events import OrderAnswered
-from tui_lora.core.orders import SaveCheckpoint
+from tui_lora.core.orders import ChangeSpec, GoOn, Hold, Peek, SaveCheckpoint
 from tui_lora.core.text import clean
 from tui_lora.store import launch
 from tui_lora.store.paths import SessionPaths
@@ -35,9 +35,11 @@ class Anew:
 
         No last word comes before it: whoever follows the run goes on following.
         """
-        for order in self.inbox.take(SaveCheckpoint):
-            why = "it ended before it could be saved; the run goes on"
-            self.reporter.say(OrderAnswered(id=order.id, ok=False, message=why))
+        for kind in (SaveCheckpoint, Hold, GoOn, ChangeSpec, Peek):
+            for order in self.inbox.take(kind):
+                # The new worker begins behind what was heard so far.
+                why = "the run had to load anew before it came to that; ask once more"
+                self.reporter.say(OrderAnswered(id=order.id, ok=False, message=why))
         arguments = [
             *launch.asked_of(retry.changes, retry.reason, self.accept),
             *("--retry", str(retry.number), "--heard", str(self.inbox.heard)),

@@ -17,6 +17,7 @@ from tui_lora.core.events import Choice
 from tui_lora.core.spec import RunSpec
 from tui_lora.store.checkpoints import Checkpoint
 from tui_lora.store.paths import SessionPaths
+from tui_lora.worker import hub_kernels
 from tui_lora.worker.bringing import Brought, bring_all
 from tui_lora.worker.inbox import Inbox
 from tui_lora.worker.progress import Progress
@@ -70,6 +71,8 @@ def assemble(
 
     # The libraries. Their argument names are checked before anything is loaded.
     with reporter.phase("imports", "importing torch, transformers, peft and trl", 10.0):
+        if spec.model.attention == "kernels":
+            hub_kernels.let_in()
         from tui_lora.worker.arguments import trainer_config
         from tui_lora.worker.beginnings import begin
         from tui_lora.worker.data import prepare

@@ -18,6 +18,7 @@ from tui_lora.worker.inbox import AS_YOU_ASKED
 from tui_lora.worker.voice import Discarded
 
 if TYPE_CHECKING:
+    from tui_lora.worker.peeking import Peeking
     from tui_lora.worker.trainer import Session
 
 _LOOK_EVERY_S = 0.2
@@ -27,6 +28,10 @@ AT_ONCE = {
     "evaluation.every_steps": "eval_steps",
     "evaluation.save_every_steps": "save_steps",
     "evaluation.keep": "",
+    "peek.prompts": "",
+    "peek.held_out": "",
+    "peek.every_steps": "",
+    "peek.max_new_tokens": "",
 }
 """What a run takes on without loading anew, and what transformers calls it."""
 
@@ -38,8 +43,8 @@ class Control(TrainerCallback):
     whoever started it goes on from there.
     """
 
-    def __init__(self, trainer: Session, spec: RunSpec) -> None:
-        self._trainer, self._spec = trainer, spec
+    def __init__(self, trainer: Session, spec: RunSpec, peeking: Peeking) -> None:
+        self._trainer, self._spec, self._peeking = trainer, spec, peeking
         self.onward: dict[str, Any] = {}
 
     def on_substep_end(
@@ -72,6 +77,7 @@ class Control(TrainerCallback):
             time.sleep(_LOOK_EVERY_S)
             self._take_changes(args, state, control)
             self._answer(Hold, "it holds already")
+            self._peeking.answer_asked(state)
         if inbox.holding:
             control.should_save = True
             return
@@ -124,5 +130,6 @@ class Control(TrainerCallback):
             args.eval_steps = evaluation.every_steps
         state.compute_steps(args, state.max_steps)
         self._trainer.keep = evaluation.keep
+        self._peeking.take_on(wanted)
         self._trainer.reporter.say(SpecChanged(changes=dict(changes), reason=AS_YOU_ASKED))
         return f"changed from step {step + 1:,} on"

@@ -38,6 +38,8 @@ class HandingOn:
             self._why_not = "the system ended this run"
         elif verdict == "paused":
             self._why_not = "a run that is paused wants its card back"
+        elif verdict == "failed" and inbox.ending == "pause":
+            self._why_not = "this run was to be paused, for the card to be free"
         try:
             following = read_queue(self._root).next_for(self._card)
             if following is not None and self._why_not:

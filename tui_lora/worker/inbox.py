@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Literal
@@ -12,6 +13,7 @@ from tui_lora.core.orders import ORDERS, Discard, GoOn, Hold, Order, Pause, Save
 from tui_lora.store.journal import Tail
 
 AS_YOU_ASKED = "as you asked"
+_BY_SIGNAL = "SIGTERM"
 
 Ending = Literal["stop", "pause", "discard"]
 
@@ -23,24 +25,30 @@ class Inbox:
     inbox before it had `heard` the orders so far, in bytes.
 
     `ending` says how the run is to end, once something wants it to: the last word counts, but a
-    run that is to be discarded is not saved any more. `terminated` turns true at SIGTERM, `holding`
-    between a hold and what ends it.
+    run that is to be discarded is not saved any more. `signalled` tells whether a viewer sent this
+    process a SIGTERM. `holding` is true between a hold and what ends it.
     """
 
-    def __init__(self, path: Path, heard: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        heard: int | None = None,
+        signalled: Callable[[], bool] = lambda: False,
+    ) -> None:
         if heard is None:
             try:
                 heard = path.stat().st_size
             except OSError:
                 heard = 0
         self._tail = Tail(path, heard)
+        self._signalled = signalled
         self._guard = threading.Lock()
         self._waiting: list[Order] = []
         self._ids: set[str] = set()
         self.ending: Ending | None = None
         self.holding = False
-        self.terminated = False
-        self.stop_reason = ""
+        self._by_signal = False
+        self._reason = ""
 
     def listen_to_signals(self) -> None:
         """SIGTERM (a box that is being shut down) means stop; a hang-up means nothing."""
@@ -56,13 +64,26 @@ class Inbox:
         return self.ending is not None
 
     @property
+    def stop_reason(self) -> str:
+        """Why it is to end, for people; empty where it is not."""
+        if self._reason != _BY_SIGNAL:
+            return self._reason
+        who = "a viewer" if self._signalled() else "the system"
+        return f"{who} asked for it ({_BY_SIGNAL})"
+
+    @property
+    def terminated(self) -> bool:
+        """Whether the system ends it (a box that is taken away), and no viewer."""
+        return self._by_signal and not self._signalled()
+
+    @property
     def discarding(self) -> bool:
         return self.ending == "discard"
 
     def end(self, how: Ending, reason: str) -> None:
         """Let the run end, as an order would."""
         if self.ending != "discard":
-            self.ending, self.stop_reason = how, reason
+            self.ending, self._reason = how, reason
         self.holding = False
 
     @property
@@ -98,5 +119,6 @@ class Inbox:
             return any(isinstance(order, SaveCheckpoint) for order in self._waiting)
 
     def _terminated(self, number: int, frame: FrameType | None) -> None:
-        self.terminated = True
-        self.end("stop", "the system asked for it (SIGTERM)")
+        # Whose it was is looked up later: a viewer notes it down as it sends it.
+        self._by_signal = True
+        self.end("stop", _BY_SIGNAL)

@@ -66,6 +66,16 @@ class Outcome:
             f"written: {disk}. {self._from(paths).capitalize()}."
         )
 
+    def done(self, paths: SessionPaths, disk: str = "") -> None:
+        """All steps are taken and the adapter is saved; `disk` says why the last checkpoint is not,
+        which only a longer run would miss."""
+        self.verdict = "done"
+        if disk:
+            self.message = (
+                f"the adapter is saved, but the checkpoint of step {self.step} could not be "
+                f"written: {disk}. Made longer, {self._from(paths)}."
+            )
+
     def discarded(self, paths: SessionPaths, why: str) -> None:
         """The run ended at once and saved nothing."""
         self.verdict = "stopped"

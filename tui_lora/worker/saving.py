@@ -53,9 +53,11 @@ class Saving:
         trainer, step = self._trainer, self._trainer.state.global_step
         broken = not_finite(trainer.model)
         if broken is not None:
-            why = f"no checkpoint at step {step}: {broken} holds NaN or infinity"
-            trainer.reporter.notice(f"{why}; those before it are kept", "warning")
-            self._answer(ok=False, message=why)
+            self.failed = f"{broken} holds NaN or infinity"
+            self._missed.append(step)
+            what = f"no checkpoint at step {step}: {self.failed}"
+            trainer.reporter.notice(f"{what}; those before it are kept", "warning")
+            self._answer(ok=False, message=what)
             return
         if step == self._saved_step and (self._folder(step) / MANIFEST).is_file():
             # The end of a run that was held, or of an epoch.
@@ -122,12 +124,11 @@ class Saving:
         """Said at the first of several that fail in a row; each order is answered."""
         self._missed.append(step)
         what = f"no checkpoint at step {step}: {why}"
-        if not self.failed:
-            self._trainer.reporter.notice(
-                f"{what}. The run goes on and tries again at the next interval; those before it "
-                "are kept",
-                "warning",
-            )
+        trainer = self._trainer
+        ends = trainer.inbox.stopping or step >= trainer.state.max_steps
+        then = "ends all the same" if ends else "goes on and tries again at the next interval"
+        if ends or not self.failed:
+            trainer.reporter.notice(f"{what}. The run {then}; those before it are kept", "warning")
         self.failed = why
         self._answer(ok=False, message=what)
 

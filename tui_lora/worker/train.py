@@ -18,24 +18,23 @@ from typing import TYPE_CHECKING
 from tui_lora.core.errors import UserError
 from tui_lora.core.events import (
     AdapterSaved,
-    AttemptFinished,
     AttemptStarted,
     ChoicesMade,
-    OrderAnswered,
     RunPlanned,
     SpecChanged,
 )
-from tui_lora.core.orders import ChangeSpec, Discard, GoOn, Hold, Pause, SaveCheckpoint, Stop
 from tui_lora.core.out_of_memory import plain_mends
 from tui_lora.core.text import clean
 from tui_lora.store import launch, leftovers, lock
 from tui_lora.store.atomic import write_whole
+from tui_lora.store.changed_since import goes_on
 from tui_lora.store.checkpoints import Checkpoint, newest_whole
 from tui_lora.store.gpu import Sensors
 from tui_lora.store.memory_table import learn_from
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.resolved import became
 from tui_lora.store.sessions import evaluations, last_attempt
+from tui_lora.store.signals_sent import sent_since
 from tui_lora.store.spec_file import read_spec
 from tui_lora.store.spec_now import spec_now
 from tui_lora.store.sudden_end import what_it_began_with
@@ -44,8 +43,9 @@ from tui_lora.worker.anew import Anew
 from tui_lora.worker.assemble import assemble
 from tui_lora.worker.fallback import CannotLoad, the_one_before
 from tui_lora.worker.forecasting import Forecasting
-from tui_lora.worker.handing_on import HandingOn, my_card
+from tui_lora.worker.handing_on import my_card
 from tui_lora.worker.inbox import AS_YOU_ASKED, Inbox
+from tui_lora.worker.leaving import leave
 from tui_lora.worker.measured_memory import memory_measured
 from tui_lora.worker.oom import is_out_of_memory
 from tui_lora.worker.outcome import Outcome
@@ -68,7 +68,8 @@ def main(arguments: list[str]) -> int:
     """Be the session's worker; returns the exit code. Exits with 2 when another one lives."""
     asked = _parse(arguments)
     paths = SessionPaths(Path(asked.folder).absolute())
-    inbox = Inbox(paths.orders, asked.heard)
+    begun_at = time.time()
+    inbox = Inbox(paths.orders, asked.heard, lambda: bool(sent_since(paths, begun_at)))
     environment = dict(os.environ)
     try:
         held = lock.hold(paths.lock) if asked.lock is None else lock.kept(paths.lock, asked.lock)
@@ -105,6 +106,9 @@ def main(arguments: list[str]) -> int:
         if checkpoint is not None:
             tell_what_changed(paths, asked.changes, asked.accept, reporter)
             first_rows = earlier(paths).first_rows or first_rows
+        else:
+            # Whoever starts a run asks this; they may have been damaged since.
+            goes_on(paths, asked.accept)
         if asked.changes:
             reporter.say(SpecChanged(changes=asked.changes, reason=asked.reason))
         forecasting.ask(spec)
@@ -148,23 +152,8 @@ def main(arguments: list[str]) -> int:
     elif outcome.onward and not inbox.stopping:
         again = Retry(asked.retry, outcome.onward, AS_YOU_ASKED)
         anew.begin(again)
-    for kind in (Stop, Pause, Discard, Hold, GoOn, ChangeSpec, SaveCheckpoint):
-        for order in inbox.take(kind):
-            reached = isinstance(order, Stop | Pause | Discard)
-            said = f"{outcome.verdict} at step {outcome.step}" if reached else "the run has ended"
-            reporter.say(OrderAnswered(id=order.id, ok=reached, message=said))
-    handing_on = HandingOn(paths, environment)
-    handing_on.announce(outcome.verdict, inbox, reporter)
-    reporter.say(
-        AttemptFinished(
-            step=outcome.step, attempt=attempt, verdict=outcome.verdict, message=outcome.message
-        )
-    )
-    outcome.write(paths, time.monotonic() - began)
-    reporter.close()
-    run_hook(paths, spec, outcome)
-    handing_on.begin()
-    return outcome.exit_code
+    seconds = time.monotonic() - began
+    return leave(paths, spec, outcome, inbox, reporter, environment, seconds)
 
 
 def _train(
@@ -199,9 +188,18 @@ def _train(
     trainer, data = run.trainer, run.data
     outcome.trainer = trainer
     from tui_lora.worker.control import Control
+    from tui_lora.worker.peeking import Peeking
     from tui_lora.worker.watch import Watch
 
-    control = Control(trainer, run.spec)
+    peeking = Peeking(
+        trainer,
+        run.spec,
+        data,
+        attempt=outcome.attempt,
+        from_step=checkpoint.step if checkpoint else 0,
+    )
+    trainer.add_callback(peeking)
+    control = Control(trainer, run.spec, peeking)
     trainer.add_callback(control)
     trainer.add_callback(Watch(trainer, spec.guards))
     if forecasting is not None and run.loaded.device == "cpu":
@@ -305,7 +303,7 @@ def _train(
         outcome.verdict = "stopped"
         outcome.message = f"at step {outcome.step} of {planned}, {inbox.stop_reason}"
     else:
-        outcome.verdict = "done"
+        outcome.done(paths, trainer.saving.failed)
 
 
 def _ran_out(
@@ -326,20 +324,6 @@ def _ran_out(
     mends = ask(lambda: plain_mends(spec, became(paths), checkpoint=outcome.step > 0)) or ()
     outcome.ran_out(event, [mend.title for mend in mends if mend.resumes], found)
     return found if isinstance(found, Retry) else None
-
-
-def run_hook(paths: SessionPaths, spec: RunSpec | None, outcome: Outcome) -> None:
-    """The user's own command, when all is said; what it says goes to worker.log."""
-    command = spec.hooks.on_finish if spec is not None else None
-    if command is None:
-        return
-    told = {
-        "TUI_LORA_SESSION": str(paths.folder),
-        "TUI_LORA_VERDICT": outcome.verdict,
-        "TUI_LORA_MESSAGE": outcome.message,
-    }
-    words = launch.run_hook(command, told, paths)
-    print(f"hooks.on_finish: {words}", file=sys.stderr)  # noqa: T201
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -154,7 +154,7 @@ def sentence(problem: Problem) -> str:
 
 def typed(setting: Setting, value: Any) -> str:
     """A value as one would type it."""
-    return one_line(fields.show(value))
+    return one_line(fields.typed(setting, value))
 
 
 def shown(setting: Setting, value: Any) -> str:
@@ -183,7 +183,7 @@ def row(entry: Entry, width: int, here: bool = False) -> Content:
     room = width - VALUE_AT - 1
     # A list of names gives way to what follows from it.
     spare = room - len(entry.note.text) - NOTE_AFTER if entry.note.text else room
-    gives_way = setting.kind == "names" and spare >= LEAST_OF_NAMES
+    gives_way = setting.kind in ("names", "texts") and spare >= LEAST_OF_NAMES
     value = _value(entry, spare if gives_way else room)
     note_at = 16 if room < 50 else 24
     if entry.note.text:

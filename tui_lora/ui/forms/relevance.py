@@ -37,6 +37,8 @@ SELDOM = frozenset(
         "experimental.lorentzian_width",
         "experimental.four_bit_adapter",
         "evaluation.stop_by",
+        "peek.every_steps",
+        "peek.max_new_tokens",
         "guards.nan",
         "guards.loss_spike",
         "guards.no_gradient",
@@ -57,6 +59,7 @@ _OF_TURNS = ("model.chat_template", "dataset.system")
 _OF_SFT = ("dataset.loss_on", "training.packing")
 _OF_HUB = ("dataset.subset", "dataset.split", "dataset.eval_split")
 _OF_SPLITS = ("dataset.split", "dataset.eval_split")
+_OF_PEEKS = ("peek.every_steps", "peek.max_new_tokens")
 _OF_KTO = ("preference.desirable_weight", "preference.undesirable_weight")
 
 
@@ -74,6 +77,10 @@ def unused(spec: RunSpec, survey: Survey) -> dict[str, str]:
         found |= dict.fromkeys(_OF_KTO, "unused: dpo")
     else:
         found["preference.loss"] = "unused: kto"
+    if not spec.peek.asks:
+        found |= dict.fromkeys(_OF_PEEKS, "unused: nothing is asked")
+    elif task == "classification":
+        found["peek.max_new_tokens"] = "unused: classification"
     if not spec.experimental.lorentzian:
         found["experimental.lorentzian_width"] = "unused: no penalty"
     if format == "text" and task == "sft":

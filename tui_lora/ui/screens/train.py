@@ -55,7 +55,9 @@ class TrainScreen(ControlledRun):
         Binding(
             "m", "curve", "curve", id="train.curve", tooltip="the loss, or another of its figures"
         ),
-        Binding("l", "log", "log", id="train.log", tooltip="the run's log in full, or the curve"),
+        Binding(
+            "l", "log", "log", False, id="train.log", tooltip="the run's log in full, or the curve"
+        ),
         Binding(
             "k",
             "checkpoints",
@@ -64,6 +66,7 @@ class TrainScreen(ControlledRun):
             id="train.checkpoints",
             tooltip="pin, delete or talk to a checkpoint, or branch from it",
         ),
+        Binding("t", "peek", "talk", id="train.peek", tooltip="what it says by now; ask it"),
     ]
 
     def __init__(self) -> None:
@@ -173,8 +176,10 @@ class TrainScreen(ControlledRun):
     def _show_log(self, run: RunNow) -> None:
         from tui_lora.ui import run_text
 
-        rows = [run_text.log_row(line) for line in reversed(run.view.log)]
-        self.query_one("#log-lines", Lines).say(*rows[: LOG_ROWS if self._log_open else 12])
+        newest = list(reversed(run.view.log))[: LOG_ROWS if self._log_open else 12]
+        width = self.query_one("#log-lines").size.width if self._log_open else None
+        rows = [row for line in newest for row in run_text.log_rows(line, width or None)]
+        self.query_one("#log-lines", Lines).say(*rows)
 
     def _tick(self) -> None:
         run = self.bench.run_now
@@ -198,7 +203,7 @@ class TrainScreen(ControlledRun):
             return view is not None and bool(view.step_metrics or view.eval_metrics)
         if action == "log_scale":
             return run is not None and self._curve == "loss"
-        if action == "log":
+        if action in ("log", "peek"):
             return run is not None
         if action == "checkpoints":
             return run is not None and bool(run.view.checkpoint_steps)
@@ -228,12 +233,18 @@ class TrainScreen(ControlledRun):
         else:
             self.set_focus(None)
         if self.bench.run_now is not None:
-            self._show_log(self.bench.run_now)
+            # How wide its rows are is known once it is laid out.
+            self.call_after_refresh(self._show_log, self.bench.run_now)
 
     def action_checkpoints(self) -> None:
         from tui_lora.ui.branching import show_checkpoints
 
         show_checkpoints(self)
+
+    def action_peek(self) -> None:
+        from tui_lora.ui.screens.peek import PeekScreen
+
+        self.app.push_screen(PeekScreen())
 
     def action_mend(self) -> None:
         """What makes it fit; what is chosen goes on from the last checkpoint, or begins anew."""

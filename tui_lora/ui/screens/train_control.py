@@ -17,7 +17,7 @@ from tui_lora.ui.widgets.line import Line
 if TYPE_CHECKING:
     from tui_lora.core.extension import Extension
     from tui_lora.core.orders import Order
-    from tui_lora.store.ladder import Ladder
+    from tui_lora.store.ladder import Ladder, Rung
     from tui_lora.store.paths import SessionPaths
     from tui_lora.ui.state import RunNow
 
@@ -29,21 +29,30 @@ def _key(key: str, action: str, name: str, tip: str) -> Binding:
 
 
 class Climbed:
-    """How far up the ladder this viewer went for one order."""
+    """How far up the ladder anybody went for one order; `signalled` is the last rung that this
+    viewer took itself."""
 
     def __init__(self) -> None:
         self.ladder: Ladder | None = None
+        self.signalled: Rung | None = None
+
+    def take(self, higher: Ladder) -> None:
+        self.ladder, self.signalled = higher, higher.rung
 
     def follow(self, run: RunNow | None) -> Ladder | None:
-        """The ladder of what is asked now; a rung counts for the order that it was climbed for."""
+        """The ladder of what is asked now, with what any viewer sent."""
         # Its orders come with pydantic; the first frame does without.
         from tui_lora.store.ladder import begun
 
-        found = begun(run.asked) if run is not None and run.status.alive else None
-        same = found is not None and self.ladder is not None
-        if not (same and found.order.id == self.ladder.order.id):  # type: ignore[union-attr]
-            self.ladder = found
-        return self.ladder
+        found = begun(run.asked, run.signals) if run is not None and run.status.alive else None
+        mine = self.ladder
+        if found is None or mine is None or found.order.id != mine.order.id:
+            self.signalled = None
+        elif mine.since > found.since:
+            # What was sent just now has not come back from the disk yet.
+            found = mine
+        self.ladder = found
+        return found
 
 
 class ControlledRun(Page):
@@ -74,7 +83,10 @@ class ControlledRun(Page):
 
         ladder = self._climbed.follow(run)
         width = max(40, self.size.width - 2)
-        row = control_text.control_row(run, ladder, self._mine, time.time(), width)
+        mine = self._mine
+        if ladder is not None and ladder.rung is self._climbed.signalled:
+            mine = mine | {control_text.SIGNAL}
+        row = control_text.control_row(run, ladder, mine, time.time(), width)
         line = self.query_one("#control", Line)
         line.display = bool(row.plain)
         line.say(row)
@@ -166,7 +178,7 @@ class ControlledRun(Page):
         it was. A stop takes a pause's place, and the other way round."""
         from tui_lora.core.control_words import ago, lost_words, ordered
         from tui_lora.core.orders import Discard
-        from tui_lora.store.ladder import Rung, patience
+        from tui_lora.store.ladder import SIGNALS, Rung, patience
 
         run = self.bench.run_now
         ladder = self._climbed.follow(run)
@@ -178,10 +190,15 @@ class ControlledRun(Page):
         if not same and (left_s > 0 or only_say):
             return False
         if left_s > 0 or only_say or ladder.next is None:
-            who = "" if ladder.order.id in self._mine else " in another viewer"
             why = patience(run.view).why
-            when = ago(ladder.order.t, now)
-            self.say(f"{ordered(ladder.order)} was asked{who} {when} already; {why}.")
+            if ladder.rung is Rung.ORDERED:
+                who = "" if ladder.order.id in self._mine else " in another viewer"
+                done = f"{ordered(ladder.order)} was asked{who}"
+            else:
+                who = "" if ladder.rung is self._climbed.signalled else " from another viewer"
+                done = f"{SIGNALS[ladder.rung].name} was sent{who}"
+            when = ago(ladder.since if ladder.rung is not Rung.ORDERED else ladder.order.t, now)
+            self.say(f"{done} {when} already; {why}.")
         elif ladder.next is Rung.KILLED:
             question = Question(
                 f"Kill the worker of {run.paths.name}?",
@@ -207,7 +224,7 @@ class ControlledRun(Page):
         if paths is None:
             return
         higher = climb(paths, ladder, time.time())
-        self._climbed.ladder = higher
+        self._climbed.take(higher)
         self.post_message(Said(f"{SIGNALS[higher.rung].name} was sent to the worker.", "warning"))
         self.app.call_from_thread(self._draw_control)
 
