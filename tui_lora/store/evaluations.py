@@ -1,0 +1,227 @@
+"""Evaluations of a session, in its evaluations/: what was found, row by row, and what an evaluation
+that did not come to its end had measured.
+
+Three files by the time of the beginning: `<stamp>-eval.json` is the result, written whole, and
+counts alone; `<stamp>-eval.rows.jsonl` are its rows, there before it; `<stamp>-eval.partial.jsonl`
+grows while it is measured, and is gone once the result is there.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tui_lora.core.evaluate import Evaluate
+from tui_lora.core.evaluation import AnswerRow, Evaluation, LossRow, Written
+from tui_lora.core.text import clean
+from tui_lora.store.atomic import write_whole
+from tui_lora.store.journal import Appender
+from tui_lora.store.paths import SessionPaths
+
+RESULT, ROWS, PARTIAL = "-eval.json", "-eval.rows.jsonl", "-eval.partial.jsonl"
+_MAX_BYTES = 64 << 20
+_KEPT_PARTIALS = 5
+
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An evaluation on disk."""
+
+    path: Path
+    evaluation: Evaluation
+
+    @property
+    def rows_path(self) -> Path:
+        return self.path.with_name(self.path.name.removesuffix(RESULT) + ROWS)
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """An evaluation that did not come to its end: begun at `t` (unix seconds), with `rows` that
+    were measured, of what was `asked`; None where that cannot be read."""
+
+    path: Path
+    t: float
+    rows: int
+    asked: Evaluate | None
+
+
+class Partial:
+    """What is measured, line by line, so that it can be gone on with. Raises OSError.
+
+    The first line is what was asked, under `key`: only the very same is gone on with. `lines` are
+    those that an earlier evaluation left.
+    """
+
+    def __init__(self, path: Path, lines: list[Line], key: str, about: Line) -> None:
+        self.path, self.lines = path, lines
+        self._out = Appender(path)
+        if not lines:
+            self.add({"kind": "asked", "v": 1, "key": key, **about})
+
+    def add(self, line: Line) -> None:
+        """Raises OSError where the disk does not take it."""
+        if not self._out.append(json.dumps(line, ensure_ascii=True) + "\n"):
+            raise OSError("what was measured cannot be written down")
+
+    def close(self) -> None:
+        self._out.close()
+
+
+def open_partial(
+    paths: SessionPaths, key: str, about: Line, t: float, *, anew: bool = False
+) -> Partial:
+    """The newest unfinished evaluation that was asked under the same key, or a new one of time `t`
+    (unix seconds). Raises OSError."""
+    paths.evaluations.mkdir(mode=0o700, exist_ok=True)
+    for path in () if anew else partials(paths):
+        lines = list(_lines(path))
+        if lines and lines[0].get("key") == key:
+            return Partial(path, lines, key, about)
+    for old in partials(paths)[_KEPT_PARTIALS:]:
+        old.unlink(missing_ok=True)
+    stamp = _free_stamp(paths.evaluations, t)
+    return Partial(paths.evaluations / f"{stamp}{PARTIAL}", [], key, about)
+
+
+def partials(paths: SessionPaths) -> list[Path]:
+    """The files of evaluations that did not come to their end, the newest first."""
+    return sorted(_named(paths, PARTIAL), reverse=True)
+
+
+def unfinished(paths: SessionPaths) -> Unfinished | None:
+    """The newest evaluation that did not come to its end; None without one."""
+    for path in partials(paths):
+        lines = list(_lines(path))
+        if not lines or len(lines) < 2:
+            continue
+        t = lines[0].get("t")
+        try:
+            asked = Evaluate.model_validate(lines[0].get("asked"))
+        except ValidationError:
+            asked = None
+        if isinstance(t, int | float):
+            return Unfinished(path, float(t), len(lines) - 1, asked)
+    return None
+
+
+def keep(
+    paths: SessionPaths,
+    partial: Partial,
+    evaluation: Evaluation,
+    rows: Iterable[LossRow | AnswerRow],
+) -> Path:
+    """Write rows and result, then take the partial file away; raises OSError and leaves it then."""
+    stamp = partial.path.name.removesuffix(PARTIAL)
+    lines = [
+        json.dumps(
+            {"kind": "loss" if isinstance(row, LossRow) else "answer", **row.model_dump()},
+            ensure_ascii=True,
+        )
+        for row in rows
+    ]
+    write_whole(paths.evaluations / f"{stamp}{ROWS}", "".join(f"{line}\n" for line in lines))
+    path = paths.evaluations / f"{stamp}{RESULT}"
+    write_whole(path, json.dumps(evaluation.model_dump(mode="json"), indent=1) + "\n")
+    partial.path.unlink(missing_ok=True)
+    return path
+
+
+def listed(paths: SessionPaths) -> list[Kept]:
+    """Every evaluation that can be read, the newest first."""
+    found = ((path, _read(path)) for path in _named(paths, RESULT))
+    kept = [Kept(path, evaluation) for path, evaluation in found if evaluation is not None]
+    return sorted(kept, key=lambda one: (one.evaluation.t, one.path.name), reverse=True)
+
+
+def newest(paths: SessionPaths) -> Kept | None:
+    """The evaluation that was begun last; one that cannot be read is passed over."""
+    return next(iter(listed(paths)), None)
+
+
+def rows_of(kept: Kept) -> Iterator[LossRow | AnswerRow]:
+    """The rows of an evaluation, losses first, with clean texts; bad lines are passed over."""
+    for line in _lines(kept.rows_path):
+        try:
+            if line.get("kind") == "loss":
+                loss = LossRow.model_validate(line)
+                told = ("file", "begin", "label", "predicted_base", "predicted_tuned")
+                yield loss.model_copy(update={name: clean(getattr(loss, name)) for name in told})
+            elif line.get("kind") == "answer":
+                answer = AnswerRow.model_validate(line)
+                yield answer.model_copy(
+                    update={
+                        **{name: clean(getattr(answer, name)) for name in _TEXTS},
+                        "base": _clean_written(answer.base),
+                        "tuned": _clean_written(answer.tuned),
+                    }
+                )
+        except ValidationError:
+            continue
+
+
+_TEXTS = ("file", "question", "reference")
+
+
+def _clean_written(written: Written) -> Written:
+    return written.model_copy(update={"text": clean(written.text)})
+
+
+def _named(paths: SessionPaths, end: str) -> list[Path]:
+    try:
+        return [path for path in paths.evaluations.iterdir() if path.name.endswith(end)]
+    except OSError:
+        return []
+
+
+def _lines(path: Path) -> Iterator[Line]:
+    """The objects in a file, a line each; what is torn or no object is passed over."""
+    try:
+        opened = path.open("rb")
+    except OSError:
+        return
+    with opened:
+        for line in opened:
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(value, dict):
+                yield value
+
+
+def _read(path: Path) -> Evaluation | None:
+    """The evaluation in a file, every text in it clean."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            return None
+        return Evaluation.model_validate(_clean(json.loads(path.read_bytes())))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, list):
+        return [_clean(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _clean(one) for name, one in value.items()}
+    return value
+
+
+def _free_stamp(folder: Path, t: float) -> str:
+    stamp = name = time.strftime("%Y%m%d-%H%M%S", time.localtime(t))
+    number = 2
+    while any((folder / f"{name}{end}").exists() for end in (RESULT, ROWS, PARTIAL)):
+        name = f"{stamp}-{number}"
+        number += 1
+    return name
