@@ -34,14 +34,20 @@ class Weights:
     layers: int | None = None
 
 
+def shard_files(folder: Path) -> list[Path]:
+    """The safetensors that a folder's model is in, by its index; they may not be there."""
+    whole = folder / "model.safetensors"
+    if whole.is_file() or whole.is_symlink():
+        return [whole]
+    index = read_object(folder / "model.safetensors.index.json") or {}
+    mapped = index.get("weight_map")
+    names = {str(name) for name in mapped.values()} if isinstance(mapped, dict) else set()
+    return [folder / name for name in sorted(names)]
+
+
 def read_weights(folder: Path, names: list[str]) -> Weights:
     """The headers of a folder's safetensors, and what is wrong with them, if anything."""
-    if "model.safetensors" in names:
-        shards = ["model.safetensors"]
-    else:
-        index = read_object(folder / "model.safetensors.index.json") or {}
-        mapped = index.get("weight_map")
-        shards = sorted({str(n) for n in mapped.values()}) if isinstance(mapped, dict) else []
+    shards = [path.name for path in shard_files(folder)]
     if not shards:
         return no_safetensors(names)
     gone = [name for name in shards if not (folder / name).is_file()]

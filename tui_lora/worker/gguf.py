@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import sys
@@ -22,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from tui_lora.core.errors import UserError
 from tui_lora.core.text import clean, count, one_line, size
 from tui_lora.store.atomic import sync_files
+from tui_lora.store.beside import folder_beside
 from tui_lora.store.gguf_cache import is_converted
-from tui_lora.store.launch import lives
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -70,7 +69,7 @@ def convert(gguf: Path, out: Path, on_progress: Progress) -> None:
     on_progress(f"reading {clean(gguf.name)}", 0.0)
     header = _read_header(gguf)
     _check_disk(gguf, out, header)
-    with _folder_beside(out) as beside:
+    with folder_beside(out) as beside:
         with _sentences(gguf):
             _write_model(gguf, header, beside, on_progress)
         on_progress("checking what was written", 0.95)
@@ -330,34 +329,6 @@ def _check_weights(gguf: Path, header: _Header, folder: Path) -> None:
             "were written.",
             then="transformers does not read all of this kind of model; use its safetensors.",
         )
-
-
-@contextlib.contextmanager
-def _folder_beside(out: Path) -> Iterator[Path]:
-    """A folder next to `out` to work in, gone afterwards unless it was renamed."""
-    for left in out.parent.glob(f".{out.name}.*.partial"):
-        if not _lives(left):
-            shutil.rmtree(left, ignore_errors=True)
-    beside = out.parent / f".{out.name}.{os.getpid()}.partial"
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        beside.mkdir(mode=0o700)
-        yield beside
-    except OSError as error:
-        raise UserError(
-            f"{clean(str(out.parent))} cannot be written: {error.strerror or clean(str(error))}."
-        ) from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def _lives(partial: Path) -> bool:
-    """Whether the process that works in this folder is still there."""
-    try:
-        pid = int(partial.name.split(".")[-2])
-    except ValueError:
-        return False
-    return lives(pid)
 
 
 @contextlib.contextmanager
