@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tui_lora.core.adapter_layers import PREFIX as PREFIX
 from tui_lora.core.errors import UserError
 from tui_lora.core.text import clean
 from tui_lora.store.inside import check_inside
@@ -12,8 +13,6 @@ from tui_lora.store.json_file import read_object
 from tui_lora.store.weights import BadWeights, read_safetensors
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-PREFIX = "base_model.model."
-"""What peft puts before the names of the base's layers."""
 
 
 def check_adapter_files(folder: Path) -> dict[str, Any]:

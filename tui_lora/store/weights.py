@@ -24,11 +24,13 @@ class BadWeights(ValueError):
 
 @dataclass(frozen=True)
 class WeightFile:
-    """What a weight file holds. `dtypes` counts weights by the file's own name of their type."""
+    """What a weight file holds. `dtypes` counts weights by the file's own name of their type.
+    `spans`: from which byte of the file to which a tensor lies, of safetensors alone."""
 
     shapes: dict[str, tuple[int, ...]]
     dtypes: dict[str, str]
     metadata: dict[str, Any] = field(default_factory=dict)
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def weights_by_dtype(self) -> Counter[str]:
         counted: Counter[str] = Counter()
@@ -53,19 +55,22 @@ def read_safetensors(path: Path) -> WeightFile:
         raise BadWeights("is no safetensors file, or was cut off") from None
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, str] = {}
+    spans: dict[str, tuple[int, int]] = {}
     end = 0
     try:
         metadata = header.pop("__metadata__", None) or {}
         for name, tensor in header.items():
             shapes[str(name)] = tuple(int(side) for side in tensor["shape"])
             dtypes[str(name)] = str(tensor["dtype"])
-            end = max(end, int(tensor["data_offsets"][1]))
+            begin, until = (int(offset) for offset in tensor["data_offsets"])
+            spans[str(name)] = (8 + length + begin, 8 + length + until)
+            end = max(end, until)
     except (AttributeError, KeyError, IndexError, TypeError, ValueError):
         raise BadWeights("has a header that makes no sense") from None
     missing = 8 + length + end - size
     if missing > 0:
         raise BadWeights(f"was cut off: {missing:,} bytes are missing at its end")
-    return WeightFile(shapes, dtypes, dict(metadata))
+    return WeightFile(shapes, dtypes, dict(metadata), spans)
 
 
 # GGUF value types: the fixed-size ones by their struct code; 8 is a string, 9 an array.

@@ -36,7 +36,7 @@ def haystack(summary: Summary) -> str:
 
 
 def row_of(summary: Summary, *, marked: bool = False) -> Row:
-    """`marked`: the first of two that are to be compared."""
+    """`marked`: the first of two to be compared, or one of those to be laid over each other."""
     total = summary.total_steps
     brief = count if (total or 0) >= 100_000 else "{:,}".format
     step = UNKNOWN if summary.step is None else brief(summary.step)

@@ -39,7 +39,8 @@ class SessionsScreen(Page):
         "copy it to another machine and it opens there. held-out is the last loss on rows that "
         "were never trained on, base the same before the first step. Those that wait for a card "
         "stand in their order under what runs: t puts one in the queue and takes it out, < and > "
-        "move it, and each run that ends starts the next."
+        "move it, and each run that ends starts the next. Space marks some, and o lays their "
+        "curves over each other."
     )
     BINDINGS = [
         Binding("n", "new", "new", id="sessions.new", tooltip="put a new run together"),
@@ -84,6 +85,17 @@ class SessionsScreen(Page):
             id="sessions.compare",
             tooltip="mark it, and lay the next one beside it",
         ),
+        Binding(
+            "space", "mark", "mark", False, id="sessions.mark", tooltip="mark it, or no longer"
+        ),
+        Binding(
+            "o",
+            "overlay",
+            "overlay",
+            False,
+            id="sessions.overlay",
+            tooltip="lay the curves of all that are marked over each other",
+        ),
         Binding("x", "delete", "delete", id="sessions.delete", tooltip="delete it (asks first)"),
         Binding("slash", "filter", "filter", id="sessions.filter", tooltip="only names, models …"),
         Binding(
@@ -100,6 +112,8 @@ class SessionsScreen(Page):
         self._shown: dict[str, Summary] = {}
         self._wanted: str | None = None
         self._marked = ""
+        self._together: list[str] = []
+        """Those that are to be laid over each other, in the order in which they were marked."""
 
     def compose_body(self) -> ComposeResult:
         yield Filter("name, model, dataset, task or status")
@@ -126,7 +140,10 @@ class SessionsScreen(Page):
         shown = [s for s in in_order(sessions or ()) if all(word in haystack(s) for word in words)]
         self._shown = {summary.name: summary for summary in shown}
         self.query_one(Table).show(
-            [row_of(summary, marked=summary.name == self._marked) for summary in shown]
+            [
+                row_of(summary, marked=summary.name in (self._marked, *self._together))
+                for summary in shown
+            ]
         )
         if self._wanted is not None and self._wanted in self._shown:
             self.query_one(Table).point(self._wanted)
@@ -186,6 +203,8 @@ class SessionsScreen(Page):
             return summary is not None and summary.status.resumable and not summary.problem
         if action == "compare" and not self._marked and len(self._shown) < 2:
             return False
+        if action in ("mark", "overlay"):
+            return summary is not None
         if action in ("duplicate", "compare"):
             return summary is not None and not summary.problem
         if action == "delete":
@@ -265,6 +284,32 @@ class SessionsScreen(Page):
             self.app.push_screen(
                 compare_sessions(SessionPaths(first.folder), SessionPaths(summary.folder))
             )
+
+    def action_mark(self) -> None:
+        if (summary := self._pointed()) is None:
+            return
+        if summary.name in self._together:
+            self._together.remove(summary.name)
+        else:
+            self._together.append(summary.name)
+        self._show(self.bench.sessions)
+        if self._together:
+            self.say(f"{len(self._together)} marked; o lays their curves over each other.")
+        else:
+            self.hush()
+
+    def action_overlay(self) -> None:
+        from tui_lora.core.overlaid import MOST_RUNS
+        from tui_lora.ui.screens.overlay import OverlayScreen
+
+        known = {summary.name for summary in self.bench.sessions or ()}
+        here = self._pointed()
+        names = [name for name in self._together if name in known]
+        names = names or ([here.name] if here is not None else [])
+        if len(names) > MOST_RUNS:
+            self.say(f"at most {MOST_RUNS} runs can be laid over each other.", "warning")
+        elif names:
+            self.app.push_screen(OverlayScreen(self.bench.root, names))
 
     def _mark(self, name: str) -> None:
         self._marked = name

@@ -67,7 +67,9 @@ class TrainScreen(ControlledRun):
             tooltip="pin, delete or talk to a checkpoint, or branch from it",
         ),
         Binding("t", "peek", "talk", id="train.peek", tooltip="what it says by now; ask it"),
-    ]
+        Binding("w", "save_curve", "save curve", False, id="train.save_curve",
+                tooltip="a curve as a picture or a table"),
+    ]  # fmt: skip
 
     def __init__(self) -> None:
         super().__init__()
@@ -203,7 +205,7 @@ class TrainScreen(ControlledRun):
             return view is not None and bool(view.step_metrics or view.eval_metrics)
         if action == "log_scale":
             return run is not None and self._curve == "loss"
-        if action in ("log", "peek"):
+        if action in ("log", "peek", "save_curve"):
             return run is not None
         if action == "checkpoints":
             return run is not None and bool(run.view.checkpoint_steps)
@@ -211,6 +213,12 @@ class TrainScreen(ControlledRun):
 
     def action_log_scale(self) -> None:
         self.query_one(LossPlot).toggle_log_scale()
+
+    def action_save_curve(self) -> None:
+        from tui_lora.ui.result_files import choose_and_save, curves_to_save
+
+        if (run := self.bench.run_now) is not None:
+            choose_and_save(self, curves_to_save(run), run.paths)
 
     def action_curve(self) -> None:
         run = self.bench.run_now
