@@ -15,9 +15,14 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from tui_lora.cli_branch import add_to as add_branch
+from tui_lora.cli_chat import add_to as add_chat
 from tui_lora.cli_control import Accept, Session
 from tui_lora.cli_control import add_to as add_control
+from tui_lora.cli_eval import add_to as add_eval
+from tui_lora.cli_export import add_to as add_export
+from tui_lora.cli_peek import add_to as add_peek
 from tui_lora.cli_queue import add_to as add_queue
+from tui_lora.cli_report import add_to as add_report
 
 app = typer.Typer(
     name="tui-lora",
@@ -146,6 +151,11 @@ def list_sessions(as_json: AsJson = False) -> None:
 add_control(app, _root)
 add_queue(app, _root)
 add_branch(app, _root)
+add_chat(app, _root)
+add_export(app, _root)
+add_eval(app, _root)
+add_peek(app, _root)
+add_report(app, _root)
 
 
 @app.command()
@@ -248,52 +258,6 @@ def data(
             rows=rows,
             list_to=list_,
             json_wanted=as_json,
-        )
-    )
-
-
-@app.command()
-def chat(
-    targets: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SESSION|ADAPTER|MODEL...",
-            help="Who answers. Several on one base answer side by side; base is the base alone.",
-        ),
-    ],
-    prompt: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Ask this once and leave.")
-    ] = None,
-    system: Annotated[str | None, typer.Option(metavar="TEXT", help="System prompt.")] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, max=32768, help="Longest answer.")] = 256,
-    temperature: Annotated[float, typer.Option(min=0.0, max=5.0, help="0 is greedy.")] = 0.0,
-    devices: Annotated[
-        str | None, typer.Option(metavar="auto|cpu|N", help="Where it is loaded.")
-    ] = None,
-    quantization: Annotated[
-        str | None,
-        typer.Option(metavar="none|int8|nf4|fp4", help="How the base is stored, unlike the run."),
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Also where it would not fit, or nobody knows.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Talk to an adapter, or to several side by side."""
-    from tui_lora.headless import talk
-
-    raise typer.Exit(
-        talk.chat(
-            _root(),
-            targets,
-            prompt=prompt,
-            system=system,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            as_json=as_json,
-            devices=devices,
-            quantization=quantization,
-            force=force,
         )
     )
 

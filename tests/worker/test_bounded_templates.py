@@ -14,7 +14,7 @@ import pytest
 from tests.in_process import trained
 from tests.tiny import CHATML, make_tokenizer
 from tests.workers import tiny_spec
-from tui_lora.core.chat import Ask, Turn
+from tui_lora.core.chat import Turn
 from tui_lora.core.errors import UserError
 from tui_lora.core.inspect import FeedRow, InspectFailed, MeasureLengths
 from tui_lora.worker import bounded_templates
@@ -121,13 +121,13 @@ def train(model: Path, rows: Path, root: Path) -> Any:
 def talk(model: Path, rows: Path, root: Path) -> Any:
     from transformers import AutoTokenizer
 
-    from tui_lora.worker.room import Voice, prompt_of
     from tui_lora.worker.templates import settle_template
+    from tui_lora.worker.voices import Voice, prompt_of
 
     tokenizer = AutoTokenizer.from_pretrained(model)
     settle_template(tokenizer, "auto")
     turns = tuple(Turn(role=turn["role"], content=turn["content"]) for turn in [*TURNS, TURNS[0]])
-    prompt_of(Voice(None, tokenizer, frozenset()), Ask(id="1", turns=turns))
+    prompt_of(Voice(None, tokenizer, frozenset()), turns)
 
 
 def inspected(question: Callable[[dict[str, Any]], Any]) -> Callable[[Path, Path, Path], Any]:

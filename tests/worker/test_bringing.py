@@ -21,11 +21,12 @@ from tui_lora.core.errors import UserError
 from tui_lora.core.events import AttemptStarted
 from tui_lora.core.spec import ModelSpec
 from tui_lora.store import sessions
+from tui_lora.store.bring import bring
 from tui_lora.store.fetching import partial_file, plan
 from tui_lora.store.hub_client import library
 from tui_lora.store.hub_snapshots import snapshot_at, whole_snapshot
 from tui_lora.store.paths import SessionPaths
-from tui_lora.worker.bringing import Brought, bring, bring_all, missing_model
+from tui_lora.worker.bringing import Brought, bring_all, missing_model
 from tui_lora.worker.chat import _fetch
 from tui_lora.worker.reporter import Reporter
 from tui_lora.worker.resolved import Earlier

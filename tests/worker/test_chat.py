@@ -22,6 +22,7 @@ from tui_lora.core.chat import (
     FROM_CHAT,
     TO_CHAT,
     AdapterLoaded,
+    AdapterUnloaded,
     AnswerEnded,
     AnswerGrew,
     Ask,
@@ -30,9 +31,14 @@ from tui_lora.core.chat import (
     FromChat,
     LoadAdapter,
     Loading,
+    LoadModel,
+    LookAtTokens,
+    MemoryHeld,
     Ready,
     ToChat,
+    TokensShown,
     Turn,
+    UnloadAdapter,
 )
 from tui_lora.core.sampling import Sampling
 from tui_lora.store.launch import start_pipe_worker
@@ -63,6 +69,7 @@ class Talk:
             on_message=self.heard.put,
             on_end=lambda code, words: self.heard.put((code, words)),
         )
+        self.memory: MemoryHeld | None = None
         self._ids = itertools.count()
 
     def until(self, kind: type[FromChat]) -> list[FromChat]:
@@ -72,6 +79,9 @@ class Talk:
         while True:
             message = self.heard.get(timeout=max(0.1, deadline - time.monotonic()))
             assert not isinstance(message, tuple), f"the worker ended: {message}"
+            if isinstance(message, MemoryHeld) and kind is not MemoryHeld:
+                self.memory = message
+                continue
             messages.append(message)
             if isinstance(message, (kind, ChatFailed)):
                 return messages
@@ -174,7 +184,33 @@ def test_an_adapter_answers_as_in_a_plain_script(
     expected = tokenizer.decode(output[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
     from tui_lora.core.text import clean
 
-    assert talk.answer("plain", max_new_tokens=30).text == clean(expected)
+    # Half a character at the end is not told.
+    assert talk.answer("plain", max_new_tokens=30).text == clean(expected).rstrip("\ufffd")
+
+
+def test_tokens_memory_and_unloading_are_told_over_the_wire(
+    talk: Talk, tiny_model: Path, tiny_adapter: Path
+) -> None:
+    loaded = talk.load("gone soon", tiny_adapter)
+    assert isinstance(loaded, AdapterLoaded)
+    ended = talk.answer("gone soon", max_new_tokens=5)
+    talk.worker.send(LookAtTokens(id="look", answer_id=ended.id))
+    shown = talk.last(TokensShown)
+    assert isinstance(shown, TokensShown), shown
+    assert len(shown.tokens) == ended.prompt_tokens + ended.tokens
+    talk.worker.send(LoadModel(name="whole", path=str(tiny_model)))
+    whole = talk.last(AdapterLoaded)
+    assert isinstance(whole, AdapterLoaded), whole
+    assert whole.whole
+    for name in ("whole", "gone soon"):
+        talk.worker.send(UnloadAdapter(name=name))
+        assert talk.last(AdapterUnloaded) == AdapterUnloaded(name=name)
+    talk.ask("gone soon")
+    assert isinstance(talk.last(AnswerEnded), ChatFailed)
+    held = talk.last(MemoryHeld)
+    assert isinstance(held, MemoryHeld), held
+    assert (held.device, held.reserved_gib) == ("cpu", None)
+    assert 0.05 < held.allocated_gib < 8
 
 
 def test_sampling_is_seeded(talk: Talk) -> None:
@@ -345,7 +381,8 @@ def test_a_lone_adapter_and_the_base_are_asked_in_the_same_words(
     """In this process: what is asked is how the prompt is built."""
     from tui_lora.core.spec import ModelSpec, QuantizationSpec
     from tui_lora.worker.model import load_model
-    from tui_lora.worker.room import Room, prompt_of
+    from tui_lora.worker.room import Room
+    from tui_lora.worker.voices import prompt_of
 
     bare = tmp_path / "bare"
     shutil.copytree(tiny_model, bare)
@@ -356,11 +393,11 @@ def test_a_lone_adapter_and_the_base_are_asked_in_the_same_words(
     )
     plain = make_tiny_adapter(tiny_model, tmp_path / "plain")
     room = Room(load_model(ModelSpec(id=str(bare)), QuantizationSpec(), devices="cpu"), Mute())
-    asked = Ask(id="1", turns=(Turn(role="user", content="Hi"),))
+    turns = (Turn(role="user", content="Hi"),)
 
     def written(name: str) -> str:
         voice = room.speaker(name)
-        return voice.tokenizer.decode(prompt_of(voice, asked)["input_ids"][0])
+        return voice.tokenizer.decode(prompt_of(voice, turns))
 
     assert written(BASE) == "<|user|>\nHi<|im_end|>\n<|assistant|>\n"
     assert isinstance(room.load_adapter(LoadAdapter(name="a", path=str(alpaca))), AdapterLoaded)

@@ -29,8 +29,9 @@ from tui_lora.store.paths import SessionPaths
 from tui_lora.worker import model_code
 from tui_lora.worker.fetch import fetch
 from tui_lora.worker.model import load_config, load_model, load_tokenizer
-from tui_lora.worker.room import Room, adapters_tokenizer
+from tui_lora.worker.room import Room
 from tui_lora.worker.skeleton import skeleton
+from tui_lora.worker.voices import adapters_tokenizer
 
 pytestmark = pytest.mark.model
 

@@ -54,9 +54,10 @@ class LoadModel(ToChat):
 class Ask(ToChat):
     """Answer `turns` with the adapter `name`, or the base.
 
-    `strength` scales what the adapter adds: 1 as trained, 0 the base. `begun` is the beginning of
-    the answer, which is carried on and not told again. `plain`: no template; the texts of `turns`
-    stand one after the other, and the model goes on.
+    `strength` (0 to 1.5) scales what the adapter adds: 1 as trained, 0 the base. `begun` is the
+    beginning of the answer, which is carried on and not told again; where it is the whole text of
+    an answer to the same turns that this worker wrote, its own tokens are carried on. `plain`: no
+    template; the texts of `turns` stand one after the other, and the model goes on.
     """
 
     type: ClassVar[str] = "ask"
@@ -121,7 +122,9 @@ class Ready(FromChat):
 
 class AdapterLoaded(FromChat):
     """`labels` are those of a classifier, which predicts instead of answering. `gib`: what its
-    weights take up in memory; `whole`: it is a model beside the base, and no adapter."""
+    weights take up in memory; `whole`: it is a model beside the base, and no adapter. `fixed`: why
+    it answers at strengths 1 and 0 alone (a whole model: at 1). `warning`: how the base is not the
+    one that it was trained on."""
 
     type: ClassVar[str] = "adapter_loaded"
     name: str
@@ -130,6 +133,8 @@ class AdapterLoaded(FromChat):
     labels: tuple[str, ...] = ()
     gib: float | None = None
     whole: bool = False
+    fixed: str = ""
+    warning: str = ""
 
 
 class AdapterUnloaded(FromChat):
@@ -175,8 +180,9 @@ class AnswerGrew(FromChat):
 
 
 class AnswerEnded(FromChat):
-    """Answer `id` is complete. Seconds are wall clock in the worker. `ended_by` stop: a stop
-    string, which is not in the text. `context_left`: tokens until the context ends."""
+    """Answer `id` is complete. Seconds are wall clock in the worker. `text` and `tokens` are what
+    is new: `begun` counts among `prompt_tokens`. `ended_by` stop: a stop string, which is not in
+    the text. `context_left`: tokens until the context ends."""
 
     type: ClassVar[str] = "answer_ended"
     id: str

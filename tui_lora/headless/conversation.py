@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import queue
+import signal
+import threading
+import time
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 
 from tui_lora.core.chat import (
@@ -16,10 +21,12 @@ from tui_lora.core.chat import (
     AnswerEnded,
     AnswerGrew,
     Ask,
+    Cancel,
     ChatFailed,
     FromChat,
     LoadAdapter,
     Loading,
+    LoadModel,
     Predict,
     Predicted,
     Ready,
@@ -28,9 +35,16 @@ from tui_lora.core.chat import (
 )
 from tui_lora.core.errors import UserError
 from tui_lora.core.sampling import Sampling
+from tui_lora.core.text import clean
 from tui_lora.store.adapters import ChatTarget
+from tui_lora.store.json_file import read_object
 from tui_lora.store.launch import start_chat
+from tui_lora.store.local_model import local_place
 from tui_lora.store.pipe import PipeWorker
+from tui_lora.store.same_shape import differs
+
+TWICE_S = 2.0
+"""A second Ctrl-C within these seconds is meant for the program."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +54,23 @@ class _Ended:
 
 
 class Conversation:
-    """One base in memory, with the adapters of `targets` beside it.
+    """One base in memory, with the adapters and merged models of `targets` beside it.
 
-    `on_phase` hears what loading does. Raises UserError when the base or an adapter cannot be
-    loaded. Used as a context manager; the worker ends with it.
+    `on_phase` hears what loading does, `on_warning` what is to be known of an adapter. Raises
+    UserError when the base or an adapter cannot be loaded. Used as a context manager; the worker
+    ends with it.
     """
 
     def __init__(
-        self, targets: Sequence[ChatTarget], on_phase: Callable[[str], None] = lambda label: None
+        self,
+        targets: Sequence[ChatTarget],
+        on_phase: Callable[[str], None] = lambda label: None,
+        on_warning: Callable[[str], None] = lambda words: None,
     ) -> None:
         check_together(targets)
         self._heard: queue.SimpleQueue[FromChat | _Ended] = queue.SimpleQueue()
+        self._interrupted = float("-inf")
+        self._on_phase, self._on_warning = on_phase, on_warning
         self._worker: PipeWorker[ToChat, FromChat] = PipeWorker(
             start_chat(targets[0]),
             sends=TO_CHAT,
@@ -59,10 +79,9 @@ class Conversation:
             on_end=lambda code, words: self._heard.put(_Ended(code, words)),
         )
         try:
-            self.ready = self._until_ready(on_phase)
+            self.ready = self._until_ready()
             for target in targets:
-                if target.adapter is not None:
-                    self._load(target)
+                self._load(target)
         except BaseException:
             self.close()
             raise
@@ -73,9 +92,14 @@ class Conversation:
         *,
         name: str = BASE,
         sampling: Sampling | None = None,
+        strength: float = 1.0,
+        plain: bool = False,
         on_text: Callable[[str], None] = lambda text: None,
     ) -> AnswerEnded:
-        """The answer, with `on_text` hearing it grow. Raises UserError when it fails."""
+        """The answer, with `on_text` hearing it grow. Raises UserError when it fails.
+
+        A Ctrl-C stops the answer, which ends as `cancel`; a second within `TWICE_S` is raised.
+        """
         id = str(uuid.uuid4())
         self._worker.send(
             Ask(
@@ -83,16 +107,19 @@ class Conversation:
                 name=name,
                 turns=tuple(turns),
                 sampling=sampling or Sampling(),
+                strength=strength,
+                plain=plain,
             )
         )
-        while True:
-            message = self._next()
-            if isinstance(message, AnswerGrew) and message.id == id:
-                on_text(message.text)
-            elif isinstance(message, AnswerEnded) and message.id == id:
-                return message
-            elif isinstance(message, ChatFailed):
-                raise UserError(message.message, exit_code=1)
+        with self._ctrl_c(lambda: self._worker.send(Cancel(id=id))):
+            while True:
+                message = self._next()
+                if isinstance(message, AnswerGrew) and message.id == id:
+                    on_text(message.text)
+                elif isinstance(message, AnswerEnded) and message.id == id:
+                    return message
+                elif isinstance(message, ChatFailed):
+                    raise UserError(message.message, exit_code=1)
 
     def predict(self, text: str, *, name: str) -> Predicted:
         """Every label with its probability. Raises UserError when it fails."""
@@ -104,6 +131,10 @@ class Conversation:
                 return message
             if isinstance(message, ChatFailed):
                 raise UserError(message.message, exit_code=1)
+
+    @property
+    def alive(self) -> bool:
+        return self._worker.alive
 
     def close(self) -> None:
         self._worker.close()
@@ -119,21 +150,52 @@ class Conversation:
     ) -> None:
         self.close()
 
-    def _until_ready(self, on_phase: Callable[[str], None]) -> Ready:
+    @contextmanager
+    def _ctrl_c(self, cancel: Callable[[], object]) -> Iterator[None]:
+        """Within, a Ctrl-C cancels, and a second soon after it is raised as ever."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.getsignal(signal.SIGINT)
+
+        def pressed(*_: object) -> None:
+            now = time.monotonic()
+            if now - self._interrupted < TWICE_S:
+                raise KeyboardInterrupt
+            self._interrupted = now
+            # A thread of its own: this one may be in the middle of a message to the worker.
+            threading.Thread(target=cancel, daemon=True).start()
+
+        signal.signal(signal.SIGINT, pressed)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _until_ready(self) -> Ready:
         while True:
             message = self._next()
             if isinstance(message, Loading):
-                on_phase(message.label)
+                self._on_phase(message.label)
             elif isinstance(message, Ready):
                 return message
             elif isinstance(message, ChatFailed):
                 raise UserError(message.message, exit_code=1)
 
     def _load(self, target: ChatTarget) -> None:
-        self._worker.send(LoadAdapter(name=target.name, path=str(target.adapter)))
+        if target.whole is not None:
+            self._worker.send(LoadModel(name=target.name, path=str(target.whole)))
+        elif target.adapter is not None:
+            self._worker.send(LoadAdapter(name=target.name, path=str(target.adapter)))
+        else:
+            return
         while True:
             message = self._next()
+            if isinstance(message, Loading):
+                self._on_phase(message.label)
             if isinstance(message, AdapterLoaded) and message.name == target.name:
+                if message.warning:
+                    self._on_warning(f"{target.name}: {message.warning}")
                 return
             if isinstance(message, ChatFailed):
                 raise UserError(message.message, exit_code=1)
@@ -148,10 +210,40 @@ class Conversation:
         return message
 
 
+def together(targets: Sequence[ChatTarget]) -> list[ChatTarget]:
+    """The targets in one process: a model's folder that is built as the base of the adapters stands
+    beside it as a whole model. Raises UserError for what cannot share a base."""
+    base = next((one for one in targets if one.adapter is not None), targets[0])
+    found = [_beside(base, one) for one in targets]
+    check_together([base, *found])
+    return found
+
+
+def _beside(base: ChatTarget, other: ChatTarget) -> ChatTarget:
+    folder = Path(other.model.id).expanduser().absolute()
+    if other.adapter is not None or other.base == base.base or not folder.is_dir():
+        return other
+    config = read_object(folder / "config.json")
+    try:
+        own = read_object(local_place(base.model) / "config.json")
+    except UserError:
+        own = None
+    if config is None or own is None:
+        return other
+    if (how := differs(config, own)) is not None:
+        raise UserError(
+            f"{other.name} is built otherwise than {base.model.id}: {how}.",
+            then="Side by side works for one base, its adapters, and models merged from them.",
+        )
+    return replace(base, name=other.name, adapter=None, session=None, whole=folder)
+
+
 def check_together(targets: Sequence[ChatTarget]) -> None:
     """Refuse targets that cannot share a base, before anything is loaded. Raises UserError."""
     first = targets[0]
     for other in targets[1:]:
+        if other is first:
+            continue
         if first.classifier or other.classifier:
             raise UserError(
                 f"{first.name if first.classifier else other.name} gives labels instead of "
@@ -159,8 +251,16 @@ def check_together(targets: Sequence[ChatTarget]) -> None:
                 then="Ask it alone.",
             )
         if other.base != first.base:
+            ours, theirs = (_base_in_words(one, other, first) for one in (first, other))
             raise UserError(
-                f"{first.name} and {other.name} are on different bases "
-                f"({first.model.id} and {other.model.id}).",
+                f"{first.name} and {other.name} are on different bases ({ours} and {theirs}).",
                 then="Side by side works for one base and its adapters.",
             )
+
+
+def _base_in_words(one: ChatTarget, *both: ChatTarget) -> str:
+    """Its id, with what sets it apart where the ids are the same."""
+    words = [one.model.id]
+    if len({other.model.id for other in both}) == 1:
+        words += [one.model.revision or "main", one.model.dtype, one.quantization.scheme]
+    return clean(" ".join(words))

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tui_lora.core.errors import UserError
-from tui_lora.core.spec import ModelSpec, QuantizationSpec
+from tui_lora.core.spec import ModelSpec, QuantizationSpec, parse_spec
 from tui_lora.core.text import clean
 from tui_lora.core.variants import CHANGE_THE_BASE
 from tui_lora.store import sessions
+from tui_lora.store.adapter_files import CONFIG, check_adapter_files
 from tui_lora.store.adapter_labels import read_labels
-from tui_lora.store.checkpoints import Checkpoint
+from tui_lora.store.bring import Hear
+from tui_lora.store.catalog import check_model, is_of_hub
+from tui_lora.store.checkpoints import Checkpoint, checkpoints
+from tui_lora.store.hub_adapter import hub_adapter
 from tui_lora.store.inside import check_inside
-from tui_lora.store.paths import SessionPaths, model_place
+from tui_lora.store.paths import SessionPaths, expanded, model_place
 from tui_lora.store.resolved import model_commit
-from tui_lora.store.spec_now import spec_now
+from tui_lora.store.spec_now import spec_now, with_changes
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class ChatTarget:
 
     `classifier`: the adapter has a head of its own and gives labels instead of answers.
     `most_tokens` and `most_gib` hold a conversation and the worker's share of its card to what was
-    counted, where something trains beside it.
+    counted, where something trains beside it. `whole`: the folder of a model of the base's shape, a
+    merged one, that stands beside the base instead of an adapter on it.
     """
 
     name: str
@@ -35,6 +39,7 @@ class ChatTarget:
     adapter: Path | None = None
     session: SessionPaths | None = None
     classifier: bool = False
+    whole: Path | None = None
     most_tokens: int | None = None
     most_gib: float | None = None
 
@@ -53,21 +58,93 @@ class ChatTarget:
         return place, model.revision, code, model.dtype, how, alone
 
 
-def target(root: Path, text: str) -> ChatTarget:
-    """What `text` means: a session's name, a PEFT folder, else a model. Raises UserError."""
-    folder = Path(text).expanduser()
+def stored_as(
+    one: ChatTarget,
+    *,
+    devices: str | None = None,
+    quantization: str | None = None,
+    dtype: str | None = None,
+) -> ChatTarget:
+    """The target elsewhere, or with its base in another precision than the run's, where one is
+    given. Raises SpecError."""
+    asked = {
+        "hardware.devices": devices,
+        "quantization.scheme": quantization,
+        "model.dtype": dtype,
+    }
+    changes = {name: value for name, value in asked.items() if value is not None}
+    if not changes:
+        return one
+    plain = with_changes(parse_spec({"model": "none", "dataset": "none"}), changes)
+    stored = one.quantization.model_copy(update={"scheme": plain.quantization.scheme})
+    return replace(
+        one,
+        devices=plain.hardware.devices if devices is not None else one.devices,
+        quantization=stored if quantization is not None else one.quantization,
+        model=one.model.model_copy(update={"dtype": plain.model.dtype}) if dtype else one.model,
+    )
+
+
+def target(
+    root: Path, text: str, *, base: str | None = None, hear: Hear | None = None
+) -> ChatTarget:
+    """What `text` means: a session's name, `NAME@STEP` for a checkpoint of one, a PEFT folder (of a
+    session's too), an adapter of the Hub, else a model. Raises UserError.
+
+    `base` takes the place of the base that an adapter names, where no session says which it is.
+    With `hear` the Hub is asked whether a name is an adapter's, and it is fetched; without, only
+    what is on this machine counts, and other names are models.
+    """
+    folder = expanded(text)
+    name, at, step = text.rpartition("@")
+    if "/" not in text and at and (root / name / "run.yaml").is_file():
+        return _at_step(sessions.find(root, name), step)
     if "/" not in text and (root / text / "run.yaml").is_file():
         return session_target(sessions.find(root, text))
-    if (folder / "adapter_config.json").is_file():
-        return adapter_target(folder.absolute())
+    if (folder / CONFIG).is_file():
+        return _of_folder(folder.absolute(), base)
     if (folder / "run.yaml").is_file():
         return session_target(SessionPaths(folder.absolute()))
-    from tui_lora.store.catalog import check_model
+    if (adapter := hub_adapter(text, hear)) is not None:
+        return replace(adapter_target(adapter, base), name=clean(text))
     from tui_lora.store.trusted_code import check_code
 
     check_model(text)
     check_code(ModelSpec(id=text))
     return ChatTarget(clean(folder.name or text), ModelSpec(id=text))
+
+
+def _of_folder(folder: Path, base: str | None) -> ChatTarget:
+    paths = session_of(folder)
+    if paths is None or base is not None:
+        return adapter_target(folder, base)
+    if folder == paths.adapter:
+        return session_target(paths)
+    for checkpoint in checkpoints(paths.checkpoints):
+        if checkpoint.folder == folder:
+            return checkpoint_target(paths, checkpoint)
+    raise UserError(
+        "this checkpoint was never finished: it has no manifest.", where=clean(str(folder))
+    )
+
+
+def session_of(folder: Path) -> SessionPaths | None:
+    """The session that a folder of an adapter is a part of: its adapter, or a checkpoint of it."""
+    paths = SessionPaths(folder.parent if folder.name == "adapter" else folder.parent.parent)
+    ours = folder in (paths.adapter, paths.checkpoints / folder.name)
+    return paths if ours and paths.spec.is_file() else None
+
+
+def _at_step(paths: SessionPaths, step: str) -> ChatTarget:
+    there = checkpoints(paths.checkpoints)
+    found = next((one for one in there if str(one.step) == step), None)
+    if found is None:
+        steps = ", ".join(f"{one.step}" for one in there[-8:])
+        raise UserError(
+            f"{paths.name} has no checkpoint of step {clean(step, max_chars=40)}.",
+            then=f"It has those of: {steps}" if there else "It has none.",
+        )
+    return checkpoint_target(paths, found)
 
 
 def session_target(paths: SessionPaths) -> ChatTarget:
@@ -115,25 +192,29 @@ def checkpoint_target(paths: SessionPaths, checkpoint: Checkpoint) -> ChatTarget
     )
 
 
-def adapter_target(folder: Path) -> ChatTarget:
-    """Any PEFT folder, on the base that it names. Raises UserError."""
-    try:
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        base = config["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError):
+def adapter_target(folder: Path, base: str | None = None) -> ChatTarget:
+    """Any PEFT folder, on the base that it names, at the revision that it names, or on `base`.
+    Raises UserError."""
+    config = check_adapter_files(folder)
+    named = base or config.get("base_model_name_or_path")
+    if not isinstance(named, str) or not named:
         raise UserError(
-            "adapter_config.json cannot be read or names no base.", where=clean(str(folder))
-        ) from None
-    if not isinstance(base, str) or not base:
-        raise UserError("the adapter does not say which base it is for.", where=clean(str(folder)))
-    if sessions.adapter_bytes(folder) is None:
-        raise UserError(
-            "there is no adapter_model.safetensors (pickles are not loaded).",
+            "the adapter does not say which base it is for.",
             where=clean(str(folder)),
+            then="Say it: tui-lora chat ADAPTER --base MODEL",
         )
+    revision = config.get("revision") if base is None and is_of_hub(named) else None
+    try:
+        check_model(named)
+    except UserError as error:
+        raise UserError(
+            f"the base of this adapter cannot be used: {error.what}",
+            where=clean(str(folder)),
+            then=f"{error.then or ''} Another place of it can be given: --base MODEL.".strip(),
+        ) from None
     return ChatTarget(
         clean(folder.name),
-        ModelSpec(id=base),
+        ModelSpec(id=named, revision=revision if isinstance(revision, str) and revision else None),
         adapter=folder,
         classifier=bool(read_labels(folder)),
     )

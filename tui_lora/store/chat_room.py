@@ -17,6 +17,7 @@ from tui_lora.core.chat_memory import (
     Tensors,
     adapter_bytes_in,
     chat_forecast,
+    weights_in,
 )
 from tui_lora.core.errors import UserError
 from tui_lora.core.model_facts import ModelFacts, facts_of, facts_of_gguf
@@ -96,9 +97,10 @@ def look_for_room(
     running = sessions.running(root)
     sizes = _sizes_of(base)
     adapters = [target.adapter for target in targets if target.adapter is not None]
+    wholes = [target.whole for target in targets if target.whole is not None]
 
     def fit(target: ChatTarget) -> ChatFit:
-        return _fit(target, sizes, adapters, now, running, gained or {}, loaded=loaded)
+        return _fit(target, sizes, adapters, wholes, now, running, gained or {}, loaded=loaded)
 
     found = fit(base)
     if found.verdict != "does_not_fit" or loaded:
@@ -133,6 +135,7 @@ def _fit(
     target: ChatTarget,
     sizes: _Sizes | None,
     adapters: Sequence[Path],
+    wholes: Sequence[Path],
     now: SensorReading,
     running: Sequence[SessionPaths],
     gained: Mapping[Place, float],
@@ -147,7 +150,7 @@ def _fit(
         what = one_line(target.model.id, max_chars=60)
         why = why or f"how large {what} is, is not told by files on this machine"
     else:
-        forecast = _forecast(target, sizes, adapters, place, card, loaded=loaded)
+        forecast = _forecast(target, sizes, adapters, wholes, place, card, loaded=loaded)
     if place == "cpu":
         machine = now.machine
         total, used = machine.memory_total_gib, machine.memory_used_gib
@@ -215,6 +218,7 @@ def _forecast(
     target: ChatTarget,
     sizes: _Sizes,
     adapters: Sequence[Path],
+    wholes: Sequence[Path],
     place: Place,
     card: CardReading | None,
     *,
@@ -236,6 +240,8 @@ def _forecast(
         scores=model.attention == "eager" or facts.capped or (old and facts.keys != facts.queries),
     )
     beside = sum(_adapter_bytes(folder, number) for folder in adapters)
+    # Of the base's shape, so it takes what the base does.
+    beside += len(wholes) * (weights_in(base) if base.tensors is not None else 0)
     forecast = chat_forecast(
         base,
         place,
@@ -246,7 +252,7 @@ def _forecast(
     if not loaded:
         return forecast
     parts = replace(forecast.parts, weights=0.0, cache=0.0, workspace=0.0, context=0.0)
-    return ChatForecast(parts, forecast.tokens, ("an adapter beside a base that is loaded",))
+    return ChatForecast(parts, forecast.tokens, ("beside a base that is loaded",))
 
 
 def _sizes_of(target: ChatTarget) -> _Sizes | None:

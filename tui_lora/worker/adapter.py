@@ -14,12 +14,22 @@ from tui_lora.core.errors import UserError
 from tui_lora.core.text import clean, one_line
 from tui_lora.store.adapter_files import PREFIX, check_adapter_files, shapes
 
+_IN_THE_PROMPT = (
+    "PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CPT", "CARTRIDGE",
+    "ADAPTION_PROMPT",
+)  # fmt: skip
+"""peft's kinds that put something before a prompt and leave the layers as they are."""
+
 
 def check_fits(folder: Path, base: Any) -> None:
     """Compare the LoRA shapes in the file with the layers of `base`. Raises UserError.
 
-    What is not LoRA (or no linear layer) is left to peft.
+    What is not LoRA (or no linear layer) is left to peft, but for what changes no layer: that
+    cannot be switched as layers are.
     """
+    kind = check_adapter_files(folder).get("peft_type")
+    if kind in _IN_THE_PROMPT:
+        raise UserError(f"it is no LoRA but {kind}, which changes the prompt and not the layers.")
     layers = {_plain(name): module for name, module in base.named_modules()}
     wants = "The adapter belongs to another base" + _trained_on(folder)
     then = "Load it on the model that it was trained on."
@@ -89,6 +99,20 @@ def attach(model: Any, folder: Path, inner_name: str, device: str) -> Any:
                 then="Check that base and adapter belong together.",
             ) from error
         raise
+    return model
+
+
+def take_off(model: Any, inner_name: str) -> Any:
+    """The model without the adapter `inner_name`, of which nothing stays in memory: the base itself
+    where it was the last."""
+    base = model.get_base_model()
+    biases = getattr(base, "_biases_kept", None)
+    if biases is not None:
+        biases.forget(inner_name)
+    if list(model.peft_config) == [inner_name]:
+        _detach(base)
+        return base
+    model.delete_adapter(inner_name)
     return model
 
 

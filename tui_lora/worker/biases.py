@@ -50,6 +50,12 @@ class Biases:
         self._there = adapter
         self._put(None)
 
+    def forget(self, adapter: str) -> None:
+        """Of an adapter that is unloaded."""
+        if adapter == self._there:
+            self._put(None)
+        self._of.pop(adapter, None)
+
     def _swap(self) -> None:
         layer = next((m for m in self._base.modules() if isinstance(m, LoraLayer)), None)
         active = None if layer is None or layer.disable_adapters else layer.active_adapters[0]

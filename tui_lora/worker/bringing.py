@@ -7,44 +7,25 @@ and nobody is asked.
 
 from __future__ import annotations
 
-import queue
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tui_lora.core.errors import UserError
 from tui_lora.core.events import Choice
-from tui_lora.core.fetch import (
-    FROM_FETCH,
-    TO_FETCH,
-    Fetched,
-    FetchFailed,
-    FetchPaused,
-    FetchPlanned,
-    FetchProgressed,
-    FromFetch,
-    ToFetch,
-)
+from tui_lora.core.fetch import FetchPaused, FetchPlanned, FetchProgressed, FromFetch
 from tui_lora.core.spec import ModelSpec, RunSpec
-from tui_lora.core.text import clean, one_line
+from tui_lora.core.text import clean
+from tui_lora.store.bring import LookUp, bring
 from tui_lora.store.catalog import is_of_hub
 from tui_lora.store.checkpoints import Checkpoint
-from tui_lora.store.hub_snapshots import snapshot_at, whole_snapshot
-from tui_lora.store.launch import start_pipe_worker
+from tui_lora.store.hub_snapshots import whole_snapshot
 from tui_lora.store.paths import SessionPaths
-from tui_lora.store.pipe import PipeWorker
 from tui_lora.store.start_adapter import WHERE, check_start, start_place
-from tui_lora.worker.fetch import ADAPTER
 from tui_lora.worker.reference import MEASURED_AGAINST_A_REFERENCE, check_kept
 from tui_lora.worker.reporter import Teller
 from tui_lora.worker.resolved import Earlier
 
-_LOOK_UP_S = 0.2
 _MB = 1e6
-
-Hear = Callable[[FromFetch], None]
-LookUp = Callable[[], None]
-"""Asked a few times a second; what it raises calls the fetching off."""
 
 
 @dataclass(frozen=True)
@@ -86,55 +67,6 @@ def bring_all(
 def missing_model(model: ModelSpec) -> bool:
     """Whether `model` is one of the Hub that is not wholly on this machine."""
     return is_of_hub(model.id) and whole_snapshot(model.id, model.revision) is None
-
-
-def bring(
-    hub_id: str,
-    revision: str | None,
-    hear: Hear,
-    look_up: LookUp = lambda: None,
-    *,
-    adapter: bool = False,
-) -> Path:
-    """Fetch a model or adapter; returns its folder in the Hub's cache.
-
-    `hear` is told how it goes. Raises UserError, and what `look_up` raises; what came is kept.
-    """
-    said: queue.SimpleQueue[FromFetch | None] = queue.SimpleQueue()
-    last_words: list[str] = []
-
-    def ended(code: int, stderr: str) -> None:
-        last_words.append(one_line(stderr, max_chars=200))
-        said.put(None)
-
-    arguments = [*([ADAPTER] if adapter else []), hub_id, *([revision] if revision else [])]
-    worker: PipeWorker[ToFetch, FromFetch] = PipeWorker(
-        start_pipe_worker("fetch", *arguments, devices="cpu"),
-        sends=TO_FETCH,
-        hears=FROM_FETCH,
-        on_message=said.put,
-        on_end=ended,
-    )
-    try:
-        while True:
-            look_up()
-            try:
-                message = said.get(timeout=_LOOK_UP_S)
-            except queue.Empty:
-                continue
-            if message is None:
-                raise UserError(f"the fetch worker ended. {last_words[0]}".strip(), exit_code=1)
-            if isinstance(message, FetchFailed):
-                raise UserError(message.message, then=message.then, exit_code=1)
-            if isinstance(message, Fetched):
-                break
-            hear(message)
-    finally:
-        worker.close()
-    found = snapshot_at(hub_id, revision)
-    if found is None:
-        raise UserError(f"{clean(hub_id)} is gone from the cache again.", exit_code=1)
-    return found
 
 
 def _bring_start(

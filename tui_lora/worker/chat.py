@@ -13,6 +13,7 @@ import os
 import queue
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from tui_lora.core.chat import (
@@ -24,14 +25,18 @@ from tui_lora.core.chat import (
     FromChat,
     LoadAdapter,
     Loading,
+    LoadModel,
+    LookAtTokens,
     Predict,
     ToChat,
+    UnloadAdapter,
 )
 from tui_lora.core.errors import UserError
 from tui_lora.core.fetch import FetchPaused, FetchPlanned, FetchProgressed, FromFetch
 from tui_lora.core.spec import ModelSpec, QuantizationSpec
 from tui_lora.core.text import clean, one_line, size
-from tui_lora.worker.bringing import bring, missing_model
+from tui_lora.store.bring import bring
+from tui_lora.worker.bringing import missing_model
 from tui_lora.worker.room import Room, out_of_memory
 from tui_lora.worker.stdio import Stdio
 
@@ -53,15 +58,30 @@ def main(arguments: list[str]) -> int:
         pipes.say(ChatFailed(message=_why_not_loaded(asked.model, error), fatal=True))
         return _leave(1)
     pipes.say(room.ready(asked.model, time.monotonic() - began))
+    pipes.say(room.memory())
     while True:
         message = inbox.messages.get()
-        if isinstance(message, LoadAdapter):
-            pipes.say(room.load_adapter(message))
-        elif isinstance(message, Ask):
-            pipes.say(room.answer(message, inbox.cancelled(message.id)))
+        for said in _done(room, inbox, message):
+            pipes.say(said)
+
+
+def _done(room: Room, inbox: _Inbox, message: ToChat) -> Iterator[FromChat]:
+    """Do what a message asks for; what came of it."""
+    match message:
+        case LoadAdapter():
+            yield room.load_adapter(message)
+        case LoadModel():
+            yield room.load_model(message)
+        case UnloadAdapter():
+            yield room.unload(message)
+        case Ask():
+            yield room.answer(message, inbox.cancelled(message.id))
             inbox.forget(message.id)
-        elif isinstance(message, Predict):
-            pipes.say(room.predict(message))
+        case Predict():
+            yield room.predict(message)
+        case LookAtTokens():
+            yield room.look(message)
+    yield room.memory()
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -130,9 +150,15 @@ def _load(asked: argparse.Namespace, pipes: Stdio[FromChat, ToChat]) -> Room:
         on_phase=lambda label, expect_s: pipes.say(Loading(label=clean(label), expect_s=expect_s)),
         labels=labels,
     )
-    if labels:
-        return ClassifierRoom(loaded, pipes, labels=labels, most_tokens=asked.most_tokens)
-    return Room(loaded, pipes, most_tokens=asked.most_tokens)
+    kind = ClassifierRoom if labels else Room
+    return kind(
+        loaded,
+        pipes,
+        labels=labels,
+        most_tokens=asked.most_tokens,
+        spec=model,
+        quantization=asked.quantization,
+    )
 
 
 def _fetch(model: ModelSpec, pipes: Stdio[FromChat, ToChat]) -> None:

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tui_lora.core.chat import BASE, Ask, Chance, ChatFailed, FromChat, Predict, Predicted
+from tui_lora.core.chat import (
+    BASE,
+    Ask,
+    Chance,
+    ChatFailed,
+    FromChat,
+    LoadModel,
+    LookAtTokens,
+    Predict,
+    Predicted,
+)
 from tui_lora.core.errors import UserError
 from tui_lora.core.text import clean
 from tui_lora.worker.adapter import attach, check_fits
 from tui_lora.worker.labelling import labels_in, text_ids
-from tui_lora.worker.room import Room, Voice, adapters_tokenizer, answered
+from tui_lora.worker.room import Room, answered
+from tui_lora.worker.voices import Voice, adapters_tokenizer
 
 
 @dataclass
 class ClassifierRoom(Room):
     """Every adapter here sorts into the same `labels`."""
 
-    def __post_init__(self) -> None:
-        from tui_lora.worker.chat_bounds import conversation_tokens
-
-        self.model = self.loaded.model.eval()
-        self.context = conversation_tokens(self.model.config, self.most_tokens)
-        self.voices[BASE] = Voice(None, self.loaded.tokenizer, frozenset())
-        self._inner_names = (f"adapter_{number}" for number in itertools.count())
+    def _own_voice(self) -> Voice:
+        return Voice(None, self.loaded.tokenizer, frozenset())
 
     def _load(self, folder: Path) -> Voice:
         labels = labels_in(folder)
@@ -48,6 +53,12 @@ class ClassifierRoom(Room):
             message="this model sorts texts into labels and does not answer; give it a text to "
             "sort.",
         )
+
+    def load_model(self, asked: LoadModel) -> FromChat:
+        return ChatFailed(message="a classifier shares its base with nobody.")
+
+    def look(self, asked: LookAtTokens) -> FromChat:
+        return ChatFailed(id=asked.id, message="this model writes no tokens; it sorts texts.")
 
     def predict(self, asked: Predict) -> FromChat:
         """The label of a text, with what speaks for each; never raises."""
@@ -70,8 +81,8 @@ class ClassifierRoom(Room):
         began = time.monotonic()
         ids = text_ids(voice.tokenizer, asked.text, self.context)
         batch: Any = torch.tensor([ids], device=self.loaded.device)
-        with torch.inference_mode(), self._speaking(voice):
-            logits = self.model(input_ids=batch, attention_mask=torch.ones_like(batch)).logits[0]
+        with torch.inference_mode(), self.speaking(voice) as model:
+            logits = model(input_ids=batch, attention_mask=torch.ones_like(batch)).logits[0]
         chances = [
             Chance(label=label, probability=probability)
             for label, probability in zip(

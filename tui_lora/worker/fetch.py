@@ -25,6 +25,7 @@ from tui_lora.core.fetch import (
     ToFetch,
 )
 from tui_lora.core.text import clean
+from tui_lora.store.bring import ADAPTER
 from tui_lora.store.fetching import (
     ANOTHER,
     BrokenLine,
@@ -43,8 +44,6 @@ RATE_OVER_S = 10.0
 TRIES = 10
 """How often a line may break before anything more came over it."""
 LONGEST_WAIT_S = 60.0
-
-ADAPTER = "--adapter"
 
 Say = Callable[[FromFetch], None]
 Wait = Callable[[float], object]

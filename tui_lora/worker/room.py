@@ -5,12 +5,11 @@ Everything that touches the model is here, and runs in one thread, one message a
 
 from __future__ import annotations
 
-import copy
-import gc
 import itertools
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,67 +17,65 @@ from typing import TYPE_CHECKING, Any
 from tui_lora.core.chat import (
     BASE,
     AdapterLoaded,
+    AdapterUnloaded,
     AnswerEnded,
     Ask,
     ChatFailed,
     FromChat,
     LoadAdapter,
+    Loading,
+    LoadModel,
+    LookAtTokens,
+    MemoryHeld,
     Predict,
     Ready,
     ToChat,
+    UnloadAdapter,
 )
 from tui_lora.core.errors import UserError
+from tui_lora.core.spec import ModelSpec, QuantizationSpec
 from tui_lora.core.text import clean, one_line
-from tui_lora.store.json_file import read_object
-from tui_lora.store.model_code import own_classes
-from tui_lora.store.model_tokenizer import vocabulary
+from tui_lora.worker.answers import Answers, Written
+from tui_lora.worker.generation import generation_config
+from tui_lora.worker.held_memory import GIB, free_memory, memory_held, weights_bytes
 from tui_lora.worker.oom import is_out_of_memory
 from tui_lora.worker.stdio import Stdio
-from tui_lora.worker.streaming import stop_when, stream_to
+from tui_lora.worker.streaming import Writing
+from tui_lora.worker.switching import Switch, check_strength, why_fixed
+from tui_lora.worker.voices import Voice, adapters_tokenizer, begun_of, prompt_of, voice_of
 
 if TYPE_CHECKING:
     from tui_lora.worker.model import Loaded
 
 
-@dataclass(frozen=True)
-class Voice:
-    """What answers: an adapter (None: the base), and a tokenizer that writes turns its way.
-
-    `ends` are the tokens with which it ends an answer: those of the template beside the end token,
-    or a model whose end token is another one would talk on past them.
-    """
-
-    adapter: str | None
-    tokenizer: Any
-    ends: frozenset[int]
-
-
 @dataclass
 class Room:
-    """The model in memory and everyone who can speak through it."""
+    """The model in memory and everyone who can speak through it. `spec` and `quantization` are how
+    the base was asked for."""
 
     loaded: Loaded
     pipes: Stdio[FromChat, ToChat]
     voices: dict[str, Voice] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     most_tokens: int | None = None
+    spec: ModelSpec | None = None
+    quantization: QuantizationSpec = QuantizationSpec()
 
     def __post_init__(self) -> None:
-        from transformers import GenerationConfig
-
         from tui_lora.worker.chat_bounds import conversation_tokens
 
-        base = self.loaded.model
-        base.eval()
-        self.model = base
-        self.context = conversation_tokens(base.config, self.most_tokens)
-        self.ends = _token_ids(base.generation_config.eos_token_id)
-        # generate() fills what an answer leaves unset from here: a model's own temperature or
-        # repetition penalty would mix with what the viewer set, and warn.
-        base.generation_config = GenerationConfig()
-        self.voices[BASE] = _voice(None, self.loaded.tokenizer)
+        self.model = self.loaded.model.eval()
+        self.context = conversation_tokens(self.model.config, self.most_tokens)
+        self.answers = Answers()
+        self._switch = Switch()
         # peft's names must have no dots; the viewer's are free text.
         self._inner_names = (f"adapter_{number}" for number in itertools.count())
+        self._own_ends: frozenset[int] = frozenset()
+        self.voices[BASE] = self._own_voice()
+
+    def _own_voice(self) -> Voice:
+        self._own_ends = _take_ends(self.loaded.model)
+        return voice_of(None, self.loaded.tokenizer, ends=self._own_ends)
 
     def ready(self, model: str, seconds: float) -> Ready:
         return Ready(
@@ -89,34 +86,78 @@ class Room:
             seconds=round(seconds, 2),
         )
 
-    # -- adapters ------------------------------------------------------------------------------
+    def memory(self) -> MemoryHeld:
+        return memory_held(self.loaded.device)
+
+    # -- who is here -----------------------------------------------------------------------------
 
     def load_adapter(self, asked: LoadAdapter) -> FromChat:
         """Load an adapter, or say what is wrong with it; one of the same name is replaced."""
+        return self._loaded(asked, "adapter", self._load)
+
+    def load_model(self, asked: LoadModel) -> FromChat:
+        """Load a whole model beside the base, as a voice of its own."""
+        return self._loaded(asked, "model", self._load_whole)
+
+    def _loaded(
+        self, asked: LoadAdapter | LoadModel, kind: str, load: Callable[[Path], Voice]
+    ) -> FromChat:
+        from tui_lora.store.moved_on import moved_on
+
         began = time.monotonic()
-        shown = clean(asked.name)
+        failed = f"the {kind} {clean(asked.name)} cannot be used"
+        folder = Path(asked.path).expanduser()
+        before = weights_bytes(self.model)
         try:
             if asked.name == BASE:
-                raise UserError(f"an adapter cannot be called {BASE}; that is the model without.")
-            voice = self._load(Path(asked.path).expanduser())
+                raise UserError(f"{BASE} is the name of the model without any adapter.")
+            voice = load(folder)
         except UserError as error:
-            return ChatFailed(message=clean(f"the adapter {shown} cannot be used: {error}"))
+            message = clean(f"{failed}: {error}")
         except Exception as error:  # noqa: BLE001 peft and tokenizers meet foreign files
-            _free_memory()
             why = out_of_memory(error) or one_line(str(error), max_chars=300).rstrip(".")
-            return ChatFailed(
-                message=f"the adapter {shown} cannot be used: {why or type(error).__name__}."
+            message = f"{failed}: {why or type(error).__name__}."
+        else:
+            whole = voice.model is not None
+            held = weights_bytes(voice.model) if whole else weights_bytes(self.model) - before
+            self._forget(asked.name)
+            self.voices[asked.name] = voice
+            self._switch.learn(self.model)
+            return AdapterLoaded(
+                name=asked.name,
+                path=clean(asked.path),
+                seconds=round(time.monotonic() - began, 2),
+                labels=self.labels,
+                gib=held / GIB,
+                whole=whole,
+                fixed=voice.fixed,
+                warning="" if whole or self.spec is None else moved_on(folder, self.spec),
             )
-        replaced = self.voices.get(asked.name)
-        self.voices[asked.name] = voice
-        if replaced is not None and replaced.adapter is not None:
-            self.model.delete_adapter(replaced.adapter)
-        return AdapterLoaded(
-            name=asked.name,
-            path=clean(asked.path),
-            seconds=round(time.monotonic() - began, 2),
-            labels=self.labels,
-        )
+        # Here, not in the handler: the exception's frames hold the tensors that filled the memory.
+        free_memory()
+        # What failed may have left layers otherwise than they were.
+        self._switch.learn(self.model)
+        return ChatFailed(message=message)
+
+    def unload(self, asked: UnloadAdapter) -> FromChat:
+        """Forget an adapter or a whole model; its memory is free when this returns."""
+        if asked.name == BASE:
+            return ChatFailed(
+                message="the base stays while anything is talked to; leave the chat to free it."
+            )
+        if asked.name not in self.voices:
+            return ChatFailed(message=clean(f"{asked.name} is not here, so it cannot go."))
+        self._forget(asked.name)
+        self._switch.learn(self.model)
+        free_memory()
+        return AdapterUnloaded(name=asked.name)
+
+    def _forget(self, name: str) -> None:
+        from tui_lora.worker.adapter import take_off
+
+        voice = self.voices.pop(name, None)
+        if voice is not None and voice.adapter is not None:
+            self.model = take_off(self.model, voice.adapter)
 
     def _load(self, folder: Path) -> Voice:
         from tui_lora.store.adapter_files import check_adapter_files
@@ -130,18 +171,49 @@ class Room:
         tokenizer = adapters_tokenizer(folder, self.loaded)
         inner = next(self._inner_names)
         self.model = attach(self.model, folder, inner, self.loaded.device)
-        return _voice(inner, tokenizer)
+        return voice_of(inner, tokenizer, ends=self._own_ends, fixed=why_fixed(self.model, inner))
+
+    def _load_whole(self, folder: Path) -> Voice:
+        from tui_lora.worker.whole_model import load_whole_model
+
+        loaded = load_whole_model(
+            folder,
+            self.loaded,
+            self.quantization,
+            lambda label, expect_s: self.pipes.say(Loading(label=clean(label), expect_s=expect_s)),
+        )
+        ends = _take_ends(loaded.model) | self._own_ends
+        fixed = "it is a whole model, and no adapter is added to it"
+        return voice_of(None, loaded.tokenizer, model=loaded.model.eval(), ends=ends, fixed=fixed)
 
     def speaker(self, name: str) -> Voice | None:
-        """Who answers to `name`. Beside a lone adapter the base is asked in the adapter's words,
-        so that the two can be compared; else in its own."""
+        """Who answers to `name`. Where all others write turns the same way, the base is asked in
+        these words too, so that it can be compared with them; else in its own."""
         voice = self.voices.get(name)
-        if name != BASE or len(self.voices) != 2:
+        others = [other for known, other in self.voices.items() if known != BASE]
+        if name != BASE or voice is None or len({other.writes for other in others}) != 1:
             return voice
-        lone = next(voice for name, voice in self.voices.items() if name != BASE)
-        return replace(lone, adapter=None)
+        return replace(voice, tokenizer=others[0].tokenizer, ends=others[0].ends | voice.ends)
 
-    # -- answers -------------------------------------------------------------------------------
+    def the_speaker(self, name: str) -> Voice:
+        """The same. Raises UserError where nobody answers to `name`."""
+        voice = self.speaker(name)
+        if voice is None:
+            raise UserError(
+                f"there is no adapter {clean(name)} here.",
+                then=f"Loaded are: {clean(', '.join(self.voices))}.",
+            )
+        return voice
+
+    def speaking(self, voice: Voice, strength: float = 1.0) -> AbstractContextManager[Any]:
+        """The model as it answers with `voice`."""
+        if voice.model is not None:
+            return nullcontext(voice.model)
+        if self.model is self.loaded.model:
+            return nullcontext(self.model)
+        return self._switch.speaking(voice.adapter, strength)
+
+    # -- answers ---------------------------------------------------------------------------------
 
     def answer(self, asked: Ask, cancelled: threading.Event) -> FromChat:
         """Write an answer, streaming it, and return how it ended; never raises."""
@@ -153,50 +225,86 @@ class Room:
             id=asked.id, message="this model answers and does not sort texts into labels; ask it."
         )
 
+    def look(self, asked: LookAtTokens) -> FromChat:
+        """The tokens of an answer and what else stood in the place of each; never raises."""
+        from tui_lora.worker.seen_tokens import tokens_shown
+
+        return answered(asked.id, "no tokens", lambda: tokens_shown(self, asked))
+
     def _answer(self, asked: Ask, cancelled: threading.Event) -> FromChat:
         import torch
 
-        voice = self.speaker(asked.name)
-        if voice is None:
-            raise UserError(
-                f"there is no adapter {clean(asked.name)} here.",
-                then=f"Loaded are: {clean(', '.join(self.voices))}.",
-            )
-        prompt = prompt_of(voice, asked)
-        length = int(prompt["input_ids"].shape[1])
+        voice = self.the_speaker(asked.name)
+        check_strength(asked.strength, voice.fixed)
+        prompt, begun = self._read(voice, asked)
+        length = len(prompt) + len(begun)
         most = self._most_new_tokens(asked, length)
         began = time.monotonic()
-        stream = stream_to(self.pipes, voice.tokenizer, asked.id)
-        ended_by = "cancel"
-        if not cancelled.is_set():
+        writing = Writing(
+            self.pipes,
+            voice.tokenizer,
+            asked.id,
+            cancelled,
+            ends=voice.ends,
+            stop=asked.sampling.stop,
+            begun=[*prompt, *begun] if asked.plain else begun,
+        )
+        if writing.ended_by is None:
             torch.manual_seed(asked.sampling.seed)
-            config = self._generation_config(asked, voice, most)
-            with self._speaking(voice):
-                output = self.model.generate(
-                    **{name: value.to(self.loaded.device) for name, value in prompt.items()},
-                    generation_config=config,
-                    streamer=stream,
-                    stopping_criteria=stop_when(cancelled),
+            read = torch.tensor([[*prompt, *begun]], device=self.loaded.device)
+            with self.speaking(voice, asked.strength) as model:
+                model.generate(
+                    input_ids=read,
+                    attention_mask=torch.ones_like(read),
+                    generation_config=generation_config(
+                        asked.sampling,
+                        most=most,
+                        ends=voice.ends,
+                        pad=voice.tokenizer.pad_token_id,
+                    ),
+                    stopping_criteria=writing.criteria(),
                 )
-            last = int(output[0, -1])
-            if last in config.eos_token_id:
-                ended_by = "end"
-            elif not cancelled.is_set():
-                ended_by = "length"
-        stream.flush()
+        ended_by = writing.close()
+        tokens = len(writing.ids)
+        self.answers.keep(
+            asked.id,
+            Written(
+                name=asked.name,
+                turns=asked.turns,
+                plain=asked.plain,
+                strength=asked.strength,
+                prompt=tuple(prompt),
+                ids=(*begun, *writing.ids),
+                text=asked.begun + writing.text,
+            ),
+        )
         return AnswerEnded(
             id=asked.id,
             name=asked.name,
-            text=stream.text,
-            tokens=stream.tokens,
+            text=writing.text,
+            tokens=tokens,
             prompt_tokens=length,
-            first_token_s=None if stream.first is None else round(stream.first - began, 3),
+            first_token_s=None if writing.first is None else round(writing.first - began, 3),
             seconds=round(time.monotonic() - began, 3),
             ended_by=ended_by,
+            context_left=None if self.context is None else max(0, self.context - length - tokens),
         )
 
+    def _read(self, voice: Voice, asked: Ask) -> tuple[list[int], list[int]]:
+        """The tokens of the prompt, and those of the answer where it has begun already."""
+        prompt = prompt_of(voice, asked.turns, plain=asked.plain)
+        if not asked.begun:
+            return prompt, []
+        written = self.answers.begun(asked, voice.tokenizer)
+        if written is not None and written.prompt == tuple(prompt):
+            return prompt, list(written.ids)
+        whole = begun_of(voice, asked.turns, asked.begun, plain=asked.plain)
+        # Where both became one token, the answer has no beginning of its own.
+        cut = len(prompt) if whole[: len(prompt)] == prompt else len(whole)
+        return whole[:cut], whole[cut:]
+
     def _most_new_tokens(self, asked: Ask, length: int) -> int:
-        wanted = max(1, asked.sampling.max_new_tokens)
+        wanted = asked.sampling.max_new_tokens
         if self.context is None:
             return wanted
         if length >= self.context:
@@ -207,38 +315,6 @@ class Room:
                 then="Begin a new conversation, or shorten this one.",
             )
         return min(wanted, self.context - length)
-
-    def _generation_config(self, asked: Ask, voice: Voice, most: int) -> Any:
-        from transformers import GenerationConfig
-
-        sampling: dict[str, Any] = {"do_sample": False}
-        if asked.sampling.temperature > 0:
-            sampling = {
-                "do_sample": True,
-                "temperature": asked.sampling.temperature,
-                "top_p": min(1.0, max(1e-3, asked.sampling.top_p)),
-                # transformers' own default is the 50 likeliest; nobody asked for that.
-                "top_k": 0,
-            }
-        return GenerationConfig(
-            max_new_tokens=most,
-            eos_token_id=sorted(self.ends | voice.ends),
-            pad_token_id=voice.tokenizer.pad_token_id,
-            use_cache=True,
-            **sampling,
-        )
-
-    def _speaking(self, voice: Voice) -> Any:
-        """A context in which the model answers as `voice`."""
-        from contextlib import nullcontext
-
-        if voice.adapter is not None:
-            self.model.set_adapter(voice.adapter, inference_mode=True)
-            return nullcontext()
-        # Without any adapter loaded the model is not peft's yet.
-        return (
-            self.model.disable_adapter() if self.model is not self.loaded.model else nullcontext()
-        )
 
 
 def answered(id: str, what: str, work: Callable[[], FromChat]) -> FromChat:
@@ -251,83 +327,8 @@ def answered(id: str, what: str, work: Callable[[], FromChat]) -> FromChat:
         why = out_of_memory(error) or one_line(str(error), max_chars=300).rstrip(".")
         message = f"{what}: {why or type(error).__name__}."
     # Here, not in the handler: the exception's frames hold the tensors that filled the memory.
-    _free_memory()
+    free_memory()
     return ChatFailed(id=id, message=message)
-
-
-def adapters_tokenizer(folder: Path, loaded: Loaded) -> Any:
-    """The adapter's own tokenizer and template where its folder has them, else the base's.
-
-    Raises UserError when its tokens go beyond the base's vocabulary.
-    """
-    from tui_lora.worker.model import load_tokenizer
-    from tui_lora.worker.templates import settle_pad
-    from tui_lora.worker.token_rows import rows_of
-
-    base = loaded.tokenizer
-    settings = read_object(folder / "tokenizer_config.json")
-    has_code = settings is not None and bool(own_classes({}, settings))
-    if has_code and not vocabulary(folder, settings or {}).added.keys() <= base.get_vocab().keys():
-        raise UserError(
-            "it added tokens to a tokenizer with code of its own, and code is not run out of an "
-            "adapter's folder.",
-            then="Train without new tokens on this model.",
-        )
-    if settings is None or has_code:
-        template = folder / "chat_template.jinja"
-        if not template.is_file():
-            return base
-        own = copy.copy(base)
-        own.chat_template = template.read_text(encoding="utf-8")
-        return own
-    own = load_tokenizer(str(folder))
-    # An adapter that has rows of its own for them brings these along.
-    rows = max(loaded.model.get_input_embeddings().weight.shape[0], rows_of(folder))
-    if len(own) > rows:
-        raise UserError(
-            f"its tokenizer has {len(own):,} tokens and this base has room for {rows:,}.",
-            then="Load it on the base that it was trained on.",
-        )
-    own.chat_template = own.chat_template or base.chat_template
-    settle_pad(own)
-    return own
-
-
-def _voice(adapter: str | None, tokenizer: Any) -> Voice:
-    from tui_lora.worker.templates import end_of_turn_ids
-
-    return Voice(adapter, tokenizer, end_of_turn_ids(tokenizer))
-
-
-def prompt_of(voice: Voice, asked: Ask) -> dict[str, Any]:
-    """The turns as token ids, ready for the answer to begin. Raises UserError."""
-    from jinja2 import TemplateError
-
-    turns = [{"role": turn.role, "content": turn.content} for turn in asked.turns]
-    if not any(turn["role"] == "user" for turn in turns):
-        raise UserError("there is no question to answer.")
-    try:
-        encoded = voice.tokenizer.apply_chat_template(
-            turns,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-        )
-    except TemplateError as error:
-        raise UserError(
-            f"the chat template does not take these turns: {clean(str(error))}.",
-            then="Some templates know no system turn, or want user and assistant to alternate.",
-        ) from None
-    if encoded["input_ids"].shape[1] == 0:
-        raise UserError("there is no question to answer.")
-    return {name: encoded[name] for name in ("input_ids", "attention_mask") if name in encoded}
-
-
-def _token_ids(value: Any) -> set[int]:
-    if value is None:
-        return set()
-    return {int(token) for token in (value if isinstance(value, list | tuple) else [value])}
 
 
 def out_of_memory(error: BaseException) -> str:
@@ -340,9 +341,16 @@ def out_of_memory(error: BaseException) -> str:
     return ""
 
 
-def _free_memory() -> None:
-    import torch
+def _take_ends(model: Any) -> frozenset[int]:
+    """The tokens with which a model ends an answer; its generation_config is emptied.
 
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    generate() fills what an answer leaves unset from there: a model's own temperature or repetition
+    penalty would mix with what the viewer set, and warn.
+    """
+    from transformers import GenerationConfig
+
+    ends = model.generation_config.eos_token_id
+    model.generation_config = GenerationConfig()
+    if ends is None:
+        return frozenset()
+    return frozenset(int(token) for token in (ends if isinstance(ends, list | tuple) else [ends]))
