@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from tui_lora.core.advice import Advice, RowLengths
+from tui_lora.core.chat import Turn
+from tui_lora.core.formats import Shape
 from tui_lora.core.memory import Forecast
 from tui_lora.core.model_shape import AdapterShape, ModelShape, Wrong
 from tui_lora.core.wire import Message, Wire
@@ -67,6 +69,15 @@ class FindText(ToInspect):
     text: str
     start: int = 0
     part: Part = "train"
+
+
+class ReadHeldOut(ToInspect):
+    """Give up to `limit` held-out questions of a dataset that a viewer cannot read itself."""
+
+    type: ClassVar[str] = "read_held_out"
+    id: str
+    spec: dict[str, Any]
+    limit: int
 
 
 class MeasureLengths(ToInspect):
@@ -221,6 +232,25 @@ class TextFound(FromInspect):
     row: int | None
 
 
+class HeldOutQuestion(BaseModel):
+    """As `store.heldout.Question` has it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    text: str
+    turns: tuple[Turn, ...]
+    reference: str
+    shape: Shape
+
+
+class HeldOutRead(FromInspect):
+    """The questions, and in words where they are from or why there are none."""
+
+    type: ClassVar[str] = "held_out_read"
+    id: str
+    questions: tuple[HeldOutQuestion, ...]
+    source: str
+
+
 class LengthsMeasured(FromInspect):
     """Lengths in tokens, as fed and before anything is cut, of the rows measured so far.
 
@@ -319,6 +349,7 @@ TO_INSPECT: Wire[ToInspect] = Wire(
     ReadRow,
     LookAt,
     FindText,
+    ReadHeldOut,
     MeasureLengths,
     LookAtModel,
     ForecastMemory,
@@ -330,6 +361,7 @@ FROM_INSPECT: Wire[FromInspect] = Wire(
     RowRead,
     Looked,
     TextFound,
+    HeldOutRead,
     LengthsMeasured,
     ModelLooked,
     MemoryForecast,

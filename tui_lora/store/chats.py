@@ -1,4 +1,5 @@
-"""Conversations of a session, kept as they go: `chats/<start>.jsonl`, a line a message."""
+"""Conversations, kept as they go: `chats/<start>.jsonl`, a line a message; in the folder of the
+first session that takes part, else in the user's own. `store/kept_chats.py` reads them."""
 
 from __future__ import annotations
 
@@ -23,8 +24,11 @@ class ChatFile:
     from there, once, when one cannot be written.
     """
 
-    def __init__(self, folder: Path, failed: Callable[[OSError], object]) -> None:
-        self.path: Path | None = None
+    def __init__(
+        self, folder: Path, failed: Callable[[OSError], object], path: Path | None = None
+    ) -> None:
+        """`path` names one that was kept before and goes on."""
+        self.path = path
         self._folder = folder
         self._failed = failed
         self._waiting: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
@@ -59,7 +63,7 @@ class ChatFile:
 
 def _new_file(folder: Path) -> Path:
     """A new empty file named after this second; another viewer's of the same second stays."""
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     start = time.strftime("%Y%m%d-%H%M%S")
     number = 1
     while True:

@@ -96,6 +96,11 @@ class SessionPaths:
     def chats(self) -> Path:
         return self.folder / "chats"
 
+    @property
+    def corrections(self) -> Path:
+        """What should have been answered: rows to be trained on, appended by any viewer."""
+        return self.folder / "corrections.jsonl"
+
 
 def is_name(name: str) -> bool:
     """Whether a session may be called so."""
@@ -148,10 +153,19 @@ def config_folder() -> Path:
 def memory_table() -> Path:
     """What runs on this machine's cards took, one line each; it belongs to the user, not to any
     sessions."""
+    return user_folder() / "memory.jsonl"
+
+
+def user_folder() -> Path:
+    """What belongs to the user and to no session: conversations with models alone, corrections."""
     import platformdirs
 
-    given = os.environ.get("TUI_LORA_DATA")
-    return expanded(given or platformdirs.user_data_dir("tui_lora")) / "memory.jsonl"
+    return expanded(os.environ.get("TUI_LORA_DATA") or platformdirs.user_data_dir("tui_lora"))
+
+
+def user_chats() -> Path:
+    """Conversations in which no session took part."""
+    return user_folder() / "chats"
 
 
 def data_folder() -> Path:

@@ -12,10 +12,12 @@ from tui_lora.store.paths import config_folder
 
 @dataclass
 class Preferences:
-    """`card` is the one last asked about, which a machine without any goes by."""
+    """`card` is the one last asked about, which a machine without any goes by; `corrections` the
+    file that takes corrected answers, empty for the session's own."""
 
     theme: str = "forge"
     card: str = ""
+    corrections: str = ""
     model_folders: list[str] = field(default_factory=list)
 
 
@@ -36,6 +38,8 @@ def read_preferences() -> Preferences:
         known.theme = data["theme"]
     if isinstance(data.get("card"), str):
         known.card = data["card"]
+    if isinstance(data.get("corrections"), str):
+        known.corrections = data["corrections"]
     folders = data.get("model_folders")
     if isinstance(folders, list):
         known.model_folders = [str(folder) for folder in folders]

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from tui_lora.ui.row_lengths import LengthsKnown
 
 State = Literal["off", "starting", "ready", "ended"]
-Kind = Literal["feed", "read", "look", "find", "lengths", "model", "memory", "advice", "check"]
+Kind = Literal[
+    "feed", "read", "look", "find", "held_out", "lengths", "model", "memory", "advice", "check"
+]
 Post = Callable[[Message], object]
-EARLY = ("read", "look", "find")
+EARLY = ("read", "look", "find", "held_out")
 """What the worker can answer before it has imported everything."""
 
 

@@ -24,6 +24,8 @@ from tui_lora.core.inspect import (
     FindText,
     ForecastMemory,
     FromInspect,
+    HeldOutQuestion,
+    HeldOutRead,
     InspectFailed,
     InspectWorking,
     LengthsMeasured,
@@ -34,6 +36,7 @@ from tui_lora.core.inspect import (
     MemoryAdvised,
     MemoryForecast,
     ModelLooked,
+    ReadHeldOut,
     ReadRow,
     RowFed,
     RowRead,
@@ -43,6 +46,7 @@ from tui_lora.core.inspect import (
 from tui_lora.core.spec import RunSpec, check_spec
 from tui_lora.core.text import clean, one_line
 from tui_lora.store.dataset import look_at
+from tui_lora.store.heldout import held_out
 from tui_lora.store.paths import model_place
 from tui_lora.store.row_file import holds
 from tui_lora.store.sources import Part, Row, open_source
@@ -51,6 +55,7 @@ from tui_lora.worker.in_words import in_words
 from tui_lora.worker.last_used import LastUsed
 from tui_lora.worker.open_rows import GoOn, OpenRows
 from tui_lora.worker.stamps import stamp_at, stamp_of
+from tui_lora.worker.tables import rows_of
 from tui_lora.worker.time_limit import MOST_CHARS, TookTooLong, chars_in, time_limit
 from tui_lora.worker.tokenizer_here import tokenizer_at
 
@@ -127,6 +132,8 @@ class Inspector:
                 return self._look(asked)
             if isinstance(asked, FindText):
                 return self._find(asked, go_on)
+            if isinstance(asked, ReadHeldOut):
+                return _held_out(asked)
             if isinstance(asked, LookAtModel):
                 return self._look_at_model(asked)
             return None
@@ -338,6 +345,12 @@ class Inspector:
         if done is None or now - self._told > _WORKING_EVERY_S:
             self._told = now
             self._say(InspectWorking(id=self._asked_id, label=clean(label), done=done, total=total))
+
+
+def _held_out(asked: ReadHeldOut) -> HeldOutRead:
+    found = held_out(_spec(asked.spec), asked.limit, rows_of)
+    questions = tuple(HeldOutQuestion(**vars(one)) for one in found.questions)
+    return HeldOutRead(id=asked.id, questions=questions, source=clean(found.source))
 
 
 def _spec(data: dict[str, Any]) -> RunSpec:
