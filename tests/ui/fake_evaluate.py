@@ -171,7 +171,9 @@ def main() -> None:
         if (gates / "fail").exists():
             say(EvaluationFailed(message="memory ran out.", then="Free some.", exit_code=3))
             continue
-        partial = evaluations.open_partial(paths, "key", {}, time.time(), anew=asked.anew)
+        t = time.time()
+        about = {"t": t, "asked": asked.model_dump(mode="json")}
+        partial = evaluations.open_partial(paths, "key", about, t, anew=asked.anew)
         before = len(partial.lines) // 2
         planned = PlannedPart(part="eval", rows=ROWS, of=40, batches=2, done=before)
         say(

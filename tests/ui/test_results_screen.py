@@ -28,7 +28,7 @@ from tui_lora.store.paths import SessionPaths
 from tui_lora.ui import chat_link
 from tui_lora.ui.app import TuiLora
 from tui_lora.ui.messages import SessionChosen
-from tui_lora.ui.widgets.exchange import AnswerView
+from tui_lora.ui.widgets.answer import AnswerView
 from tui_lora.ui.widgets.line import Line, Lines
 
 pytestmark = pytest.mark.screens
@@ -312,7 +312,7 @@ async def test_the_real_worker_answers_side_by_side(
         await until(pilot, lambda: "a answers" in keys(app))
         await pilot.press("a")
         await until(pilot, lambda: "kept as evaluations/answers-" in notice(app), 60)
-        process = page(app).link._pipe.process  # type: ignore[attr-defined]
+        process = page(app).link.pipe.process  # type: ignore[attr-defined]
     assert process.wait(5) == 0
     sheet = answer_sheets.newest(paths)
     assert sheet is not None

@@ -1,4 +1,5 @@
-"""What this viewer's chat holds of the card, and the question before a training starts there."""
+"""What this viewer's chat and its evaluation hold of the card, and the question before a training
+starts there."""
 
 from __future__ import annotations
 
@@ -26,8 +27,39 @@ def held_on_card(link: ChatLink) -> float | None:
 
 
 def before_a_run(page: Page, go: Callable[[], object]) -> None:
-    """Do `go`, which starts a training; where the chat holds a part of the card, ask first whether
-    it is put away, which it is at once."""
+    """Do `go`, which starts a training; where the chat or an evaluation holds a part of the card,
+    ask first whether it is put away, which it is at once."""
+    _before_with_chat(page, lambda: _before_with_evaluation(page, go))
+
+
+def _before_with_evaluation(page: Page, go: Callable[[], object]) -> None:
+    from tui_lora.ui.evaluate_link import evaluate_link_of
+
+    link = evaluate_link_of(page.app)
+    now = link.now
+    # Until it has said where it went, it goes where it was counted.
+    device = now.planned.device if now.planned is not None else ""
+    held = now.fit if now.alive and device != "cpu" else None
+    if held is None or held.place != "card" or now.paths is None:
+        go()
+        return
+
+    def answered(yes: bool | None) -> None:
+        if yes:
+            link.end()
+            go()
+
+    name = one_line(now.paths.name, max_chars=40)
+    takes = number(held.forecast.takes_gib if held.forecast is not None else None)
+    detail = (
+        f"The evaluation of {name} takes about {takes} GiB of the card. What it measured is kept, "
+        "and the same one goes on from there."
+    )
+    question = Question("End it, and start?", detail, "end it and start", "start nothing")
+    page.app.push_screen(question, answered)
+
+
+def _before_with_chat(page: Page, go: Callable[[], object]) -> None:
     # What a chat is comes with pydantic; the first frame does without.
     from tui_lora.ui.chat_link import link_of
 

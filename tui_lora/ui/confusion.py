@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from textual.content import Content
 
 from tui_lora.core.class_report import ClassReport
@@ -18,16 +20,30 @@ NAMED_FROM = 7
 """A column too narrow for this many letters of its label is called by its number."""
 
 
+class Confused(Protocol):
+    """`confusion[true][predicted]` counts rows, in the order of the labels."""
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def confusion(self) -> tuple[tuple[int, ...], ...]: ...
+
+
 def confusion_rows(report: ClassReport, width: int) -> list[Content]:
-    """The last measurement, in `width` cells."""
-    rows = f"{report.rows:,} held-out rows at step {report.step:,}"
-    head = dim(f"taken for which label   {rows}").truncate(width, ellipsis=True)
+    """The last measurement of the run itself, in `width` cells."""
+    return table_rows(report, f"{report.rows:,} held-out rows at step {report.step:,}", width)
+
+
+def table_rows(report: Confused, of: str, width: int) -> list[Content]:
+    """The table in `width` cells; `of` says which rows it counts."""
+    head = dim(f"taken for which label   {of}").truncate(width, ellipsis=True)
     if 0 < len(report.labels) <= TABLE_LABELS and (table := _table(report, width)):
         return [head, *table]
     return [head, *_pairs(report, width)]
 
 
-def _table(report: ClassReport, width: int) -> list[Content]:
+def _table(report: Confused, width: int) -> list[Content]:
     """A row for each true label; nothing where the counts have no room beside each other."""
     labels = [one_line(label) or "(empty)" for label in report.labels]
     count = len(labels)
@@ -72,7 +88,7 @@ def _cell(count: int, width: int, *, right_one: bool) -> Content:
     return join("  ", right(ink(text, style), width))
 
 
-def _pairs(report: ClassReport, width: int) -> list[Content]:
+def _pairs(report: Confused, width: int) -> list[Content]:
     found = sorted(
         (
             (count, true, to)

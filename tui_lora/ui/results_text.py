@@ -25,6 +25,7 @@ from tui_lora.ui.ink import (
     ACCENT,
     BRIGHT,
     DIM,
+    FAINT,
     GAP,
     GOOD,
     STRONG,
@@ -114,6 +115,12 @@ def head_row(run: RunNow, width: int) -> Content:
         when = time.strftime("%d %b %H:%M", time.localtime(result.finished))
         pieces.append(join(dim("ended "), ink(when)))
     return fitting(pieces, width)
+
+
+def source_row(width: int) -> Content:
+    """What tells the run's own figures from those of an evaluation."""
+    row = dim("measured by the run itself, before its first step and after its last ")
+    return join(row, ink("─" * max(0, width - row.cell_length), FAINT))
 
 
 def change_rows(run: RunNow) -> list[Content]:

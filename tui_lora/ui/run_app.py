@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from tui_lora.core.text import clean
+from tui_lora.ui import left_words
 from tui_lora.ui.app import TuiLora
 from tui_lora.ui.keymap import place
 from tui_lora.ui.terminal import leave_on_hangup
@@ -20,6 +22,8 @@ def run_app(root: Path, *, open_session: str | None = None, screen: str | None =
     leave_on_hangup()
     app = TuiLora(root, session=session, start=screen if screen and place(screen) else "")
     app.run()
+    for words in left_words.words_of(app):
+        sys.stdout.write(f"{clean(words)}\n")
     run = app.run_now
     if run is not None and run.status.alive:
         name, step, total = run.paths.name, run.view.step, run.view.total_steps

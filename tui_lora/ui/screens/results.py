@@ -15,12 +15,14 @@ from tui_lora.core.chat import BASE
 from tui_lora.core.sampling import Sampling
 from tui_lora.store.adapters import ChatTarget
 from tui_lora.ui.chat_facts import AnswerCame, AnswerOver, voice_of
+from tui_lora.ui.evaluating import EVALUATE, EvaluatingPage
 from tui_lora.ui.ink import dim, ink, join
 from tui_lora.ui.keymap import place
 from tui_lora.ui.messages import Said
+from tui_lora.ui.result_files import ResultFiles
 from tui_lora.ui.results_facts import DiskRead, Kept, Prepared
 from tui_lora.ui.side_by_side import MAX_NEW_TOKENS, QUESTIONS, SideBySide
-from tui_lora.ui.talking import TalkingPage, link_row
+from tui_lora.ui.talking import link_row
 from tui_lora.ui.widgets.empty import Empty
 from tui_lora.ui.widgets.exchange import ExchangeView
 from tui_lora.ui.widgets.line import Line, Lines
@@ -32,19 +34,22 @@ if TYPE_CHECKING:
     from tui_lora.ui.state import RunNow
 
 
-class ResultsScreen(TalkingPage):
+class ResultsScreen(ResultFiles, EvaluatingPage):
     TITLE_WORD = "Results"
     CSS_PATH = "results.tcss"
     HELP = (
         "What training changed, on rows that were never trained on. Perplexity is e to the mean "
-        "loss a token: how many tokens the model hesitates between. base is measured before the "
-        "first step, tuned after the last. a lets both answer the same held-out questions, always "
-        "taking the likeliest token; the answers are kept in the session. Of a run on preferences "
-        "the margin stands in its place, of a classifier the accuracy, macro F1 and which labels "
-        "were taken for which."
+        "loss a token: how many tokens the model hesitates between. v measures base and tuned on "
+        "the very same rows, with intervals and tests: held-out rows, trained ones, a general text "
+        "(what was forgotten), answers. Below stands what the run itself measured, before its "
+        "first step and after its last. a lets both answer some held-out questions beside each "
+        "other; the answers are kept. Of preferences the margin stands in place of perplexity, of "
+        "a classifier the accuracy, macro F1 and which labels were taken for which."
     )
     BINDINGS = [
-        Binding("escape", "stop", "stop", id="results.stop", tooltip="stop answering"),
+        Binding(
+            "escape", "stop", "stop", id="results.stop", tooltip="stop answering, or measuring"
+        ),
         Binding("a", "ask", "answers", id="results.ask", tooltip="base and tuned answer the same"),
         Binding(
             "k",
@@ -53,6 +58,7 @@ class ResultsScreen(TalkingPage):
             id="results.checkpoints",
             tooltip="pin, delete or talk to a checkpoint, or branch from it",
         ),
+        Binding("m", "merge", "merge", id="results.merge", tooltip="merge it into its base"),
     ]
 
     def __init__(self) -> None:
@@ -66,6 +72,8 @@ class ResultsScreen(TalkingPage):
         yield Empty(id="empty")
         with VerticalScroll(id="results"):
             yield Lines(id="head")
+            yield from self.compose_evaluation()
+            yield Line(id="source")
             with Horizontal(id="figures"):
                 yield Lines(id="change")
                 yield Lines(id="facts")
@@ -75,31 +83,40 @@ class ResultsScreen(TalkingPage):
             yield Vertical(id="answers")
             yield Lines(id="checkpoints")
             yield Lines(id="choices")
+            yield from self.compose_its_choices()
+        yield from self.compose_progress()
 
     def on_mount(self) -> None:
         self.follow("session", self._show_session)
         self.follow("run_now", self._show_run)
 
     def on_screen_resume(self) -> None:
-        self._read_again(self.bench.run_now)
+        run = self.bench.run_now
+        self._read_again(run)
+        if run is not None:
+            self.read_evaluations(run.paths)
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._draw)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "stop":
-            return self._asking is not None
+            return self._asking is not None or self.can_evaluate("cancel")
+        if action in ("evaluate", "rows", "evaluations", "cancel"):
+            return self.can_evaluate(action)
         if action == "checkpoints":
             return self._disk is not None and bool(self._disk.checkpoints)
+        if action == "merge":
+            return self._disk is not None and self._disk.adapter_bytes is not None
         if action == "ask":
             has = self._disk is not None and self._disk.adapter_bytes is not None
             return has and self._asks and self._asking is None and not self.has_class("-empty")
-        return True
+        return super().check_action(action, parameters)
 
     # What is known.
 
     def _show_session(self, paths: SessionPaths | None) -> None:
-        self.action_stop()
+        self._stop_asking()
         self._disk, self._prepared = None, None
         self.query_one("#answers").remove_children()
         if paths is None:
@@ -107,6 +124,7 @@ class ResultsScreen(TalkingPage):
             self._show_empty(about, [("1", "choose one that was trained")])
         else:
             self._show_empty(f"reading {paths.name} …", [])
+            self.read_evaluations(paths)
             self._show_run(self.bench.run_now)
 
     def _show_empty(self, about: str, keys: list[tuple[str, str]]) -> None:
@@ -119,10 +137,16 @@ class ResultsScreen(TalkingPage):
             return
         from tui_lora.ui.results_text import not_yet
 
-        if (nothing := not_yet(run)) is not None:
+        nothing = not_yet(run)
+        if nothing is not None and self.evaluation is None:
             about, keys = nothing
-            self._show_empty(about, [key for key in keys if place("train") is not None])
+            shown = [key for key in keys if place("train") is not None]
+            # A checkpoint can be measured while the run goes on.
+            self._show_empty(
+                about, [*shown, *([EVALUATE] if self.can_evaluate("evaluate") else [])]
+            )
             return
+        self.set_class(nothing is not None, "-early")
         if self.has_class("-empty"):
             self.remove_class("-empty")
             self.query_one("#results", VerticalScroll).focus()
@@ -132,6 +156,9 @@ class ResultsScreen(TalkingPage):
     def _read_again(self, run: RunNow | None) -> None:
         if run is not None and not run.status.alive and self._asking is None:
             self._read_disk(run.paths, self._disk)
+
+    def evaluations_changed(self) -> None:
+        self._show_run(self.bench.run_now)
 
     def _draw(self) -> None:
         run = self.bench.run_now
@@ -145,6 +172,10 @@ class ResultsScreen(TalkingPage):
         changes = changes_row(run)
         head = [results_text.head_row(run, width), *([changes] if changes.plain else [])]
         self.query_one("#head", Lines).say(*head)
+        self.draw_evaluation(width)
+        source = self.query_one("#source", Line)
+        source.display = self.evaluation is not None and not self.has_class("-early")
+        source.say(results_text.source_row(width))
         self.query_one("#change", Lines).say(*results_text.change_rows(run))
         self.query_one("#facts", Lines).say(*results_text.fact_rows(run, self._disk))
         self.query_one("#choices", Lines).say(*results_text.choice_rows(run, width))
@@ -215,6 +246,11 @@ class ResultsScreen(TalkingPage):
         from tui_lora.ui.branching import show_checkpoints
 
         show_checkpoints(self)
+
+    def action_merge(self) -> None:
+        from tui_lora.ui.screens.export import open_export
+
+        open_export(self)
 
     # Asking.
 
@@ -314,6 +350,11 @@ class ResultsScreen(TalkingPage):
             self.show_link()
 
     def action_stop(self) -> None:
+        if self._asking is None:
+            self.action_cancel()
+        self._stop_asking()
+
+    def _stop_asking(self) -> None:
         asking, self._asking = self._asking, None
         if asking is not None:
             for id in asking.stop():

@@ -1,0 +1,313 @@
+"""What an evaluation found, in rows: base against tuned, each with its interval, and in words
+whether that is more than chance."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from textual.content import Content
+
+from tui_lora.core.evaluation import Evaluation, Figure, MetricReport, PartReport
+from tui_lora.core.significance import LEVEL
+from tui_lora.core.text import UNKNOWN, duration, number, one_line, shorten_middle
+from tui_lora.store.evaluations import Unfinished
+from tui_lora.ui.confusion import table_rows
+from tui_lora.ui.evaluating_text import unfinished_words
+from tui_lora.ui.ink import (
+    BRIGHT,
+    GOOD,
+    STRONG,
+    TIGHT,
+    WRONG,
+    dim,
+    fitting,
+    ink,
+    join,
+    left,
+    right,
+)
+
+LABEL = 13
+FIGURE = 7
+INTERVAL = 14
+CHANGE = 16
+WIDE = 100
+"""From here on there is room for the interval of the change too."""
+CHANCE = 0.05
+"""A p below it is called a difference."""
+ENOUGH = 6
+"""Rows from which on they could not all be better by a fair coin (p below 0.05)."""
+NAMES = {"eval": "held-out rows", "train": "trained rows", "general": "general text"}
+NOTHING_SEEN = "no difference that this many rows could show"
+
+
+@dataclass(frozen=True)
+class _Told:
+    """A row of figures: how each is written, and what is said below."""
+
+    label: str
+    base: Figure
+    tuned: Figure
+    change: Content
+    between: str
+    write: Callable[[float], str]
+    verdict: Content
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Taken:
+    labels: tuple[str, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+def of_which(found: Evaluation) -> str:
+    return f"checkpoint at step {found.step:,}" if found.step is not None else "the adapter"
+
+
+def when(found: Evaluation) -> str:
+    try:
+        return time.strftime("%d %b %H:%M", time.localtime(found.t))
+    except (OverflowError, OSError, ValueError):
+        return UNKNOWN
+
+
+def begin_rows(left: Unfinished | None, *, any_adapter: bool) -> list[Content]:
+    """What can be begun, or gone on with."""
+    if left is not None:
+        key = join(("v", STRONG), dim(" goes on with it"))
+        return [join(ink(f"! {unfinished_words(left)}", TIGHT), "   ", key)]
+    if not any_adapter:
+        return [dim("there is no adapter to be measured: none was saved, and no checkpoint")]
+    words = " measures base and tuned on the very same rows"
+    return [join(dim("evaluation   "), ("v", STRONG), dim(words))]
+
+
+def evaluation_rows(found: Evaluation, place: str, width: int) -> list[Content]:
+    """All that a person wants to know of it, the most important first. `place` is it in what is
+    kept, as `2 of 5`."""
+    rows = [_head(found, place, width)]
+    if not found.complete:
+        text = "! it did not end: figures are of the rows that were measured, a sample of all"
+        rows.append(ink(text, TIGHT))
+    told = [*(_of_part(part) for part in found.parts), *map(_of_metric, found.metrics)]
+    if told:
+        rows.append(_titles(found))
+    for one in told:
+        rows += _rows(one, width)
+    rows += _answered(found)
+    for notice in found.notices:
+        told_rows = textwrap.wrap(f"! {one_line(notice)}", width, subsequent_indent="  ")
+        rows += [ink(row, TIGHT) for row in told_rows]
+    tests = sum(metric.p is not None for metric in found.metrics)
+    each = "; each p by itself, of several one is sooner small by chance" if tests > 1 else ""
+    rows.append(dim(f"intervals are {LEVEL}{each}; base and tuned on the very same rows"))
+    return rows
+
+
+def taken_rows(found: Evaluation, width: int) -> list[Content]:
+    """Of a classifier, which label the tuned model took for which; nothing of others."""
+    classes = found.classes
+    if classes is None:
+        return []
+    f1 = f"macro F1 {number(classes.base.macro_f1)} → {number(classes.tuned.macro_f1)}"
+    taken = _Taken(classes.labels, classes.tuned.confusion)
+    return table_rows(taken, f"{NAMES[classes.part]}, tuned   {f1}", width)
+
+
+def choice_rows(found: Evaluation, width: int) -> list[Content]:
+    """What was chosen by itself, and why."""
+    rows = []
+    for choice in found.choices:
+        words = f"{one_line(choice.setting)}: {one_line(choice.value)}"
+        why = one_line(choice.reason)
+        rows.append(join("  ", ink(words), dim(f"   {why}")).truncate(width, ellipsis=True))
+    return [dim("chosen for the evaluation"), *rows] if rows else []
+
+
+def _head(found: Evaluation, place: str, width: int) -> Content:
+    stored = found.dtype if found.quantization == "none" else found.quantization
+    pieces = [
+        join(dim("evaluation of "), ink(when(found), STRONG)),
+        ink(of_which(found)),
+        dim(f"{one_line(stored)} on {one_line(found.device)}"),
+        dim(f"took {duration(found.seconds)}"),
+    ]
+    if found.test_file:
+        pieces.insert(2, join(dim("on "), ink(shorten_middle(one_line(found.test_file), 24))))
+    if place:
+        pieces.insert(2, dim(place))
+    return fitting(pieces, width)
+
+
+def _titles(found: Evaluation) -> Content:
+    by_rows = any(part.counted_by == "rows" for part in found.parts)
+    what = "" if not found.parts else "loss a row" if by_rows else "perplexity"
+    base = join(right(dim("base"), FIGURE), " " * (INTERVAL + 3))
+    return join(left(dim(what), LABEL + 2), base, right(dim("tuned"), FIGURE))
+
+
+def _rows(told: _Told, width: int) -> list[Content]:
+    figures = join(
+        "  ",
+        left(ink(told.label), LABEL),
+        *_cells(told.base, told.write, BRIGHT),
+        "  ",
+        *_cells(told.tuned, told.write, STRONG),
+        "  ",
+        told.change if width < WIDE else join(left(told.change, CHANGE), dim(told.between)),
+    )
+    room = width - 4
+    below = [told.verdict.truncate(room, ellipsis=True), *(dim(note) for note in told.notes)]
+    return [figures.truncate(width, ellipsis=True), join("    ", fitting(below, room))]
+
+
+def _cells(figure: Figure, write: Callable[[float], str], look: str) -> tuple[Content | str, ...]:
+    value = write(figure.value) if figure.value is not None else UNKNOWN
+    between = ""
+    if figure.low is not None and figure.high is not None:
+        between = f"{write(figure.low)} to {write(figure.high)}".replace("%", "")
+    return right(ink(value, look), FIGURE), " ", left(dim(between), INTERVAL)
+
+
+# -- losses ---------------------------------------------------------------------------------------
+
+
+def _of_part(part: PartReport) -> _Told:
+    by_rows = part.counted_by == "rows"
+    base, tuned = (one.loss if by_rows else one.perplexity for one in (part.base, part.tuned))
+    of = f" of {part.of:,}" if part.of != part.rows else ""
+    notes = [f"{part.rows:,}{of} {part.unit}"]
+    if not by_rows:
+        notes.append(f"{part.tokens:,} tokens")
+    if part.cut_tokens:
+        notes.append(f"{100 * part.cut_share:.1f}% cut")
+    if part.left_out:
+        notes.append(f"{part.left_out:,} left out")
+    notes.append(f"{part.improved:,} better, {part.worsened:,} worse")
+    return _Told(
+        NAMES[part.part],
+        base,
+        tuned,
+        _change(part, by_rows=by_rows),
+        _between(part.change, None if by_rows else math.expm1),
+        number,
+        _verdict(part),
+        tuple(notes),
+    )
+
+
+def _change(part: PartReport, *, by_rows: bool) -> Content:
+    """Of perplexity by how many per cent it is another: exp(change of the loss) - 1."""
+    value = part.change.value
+    if value is None or not math.isfinite(value) or value > 700:
+        return dim(UNKNOWN)
+    if not by_rows:
+        percent = 100 * math.expm1(value)
+        if abs(percent) < 0.05:
+            return dim("the same")
+        look, mark = (GOOD, "▼") if percent < 0 else (WRONG, "▲")
+        return ink(f"{mark} {abs(percent):.1f}%", look)
+    if abs(value) < 5e-4:
+        return dim("the same")
+    return ink(f"{'▼' if value < 0 else '▲'} {number(abs(value))}", GOOD if value < 0 else WRONG)
+
+
+def _between(change: Figure, share: Callable[[float], float] | None) -> str:
+    """The interval of a change; in per cent (or points) of what `share` makes of it."""
+    if change.low is None or change.high is None or change.high > 700:
+        return ""
+    if share is None:
+        return f"{_signed(number(change.low))} to {_signed(number(change.high))}"
+    low, high = (f"{100 * share(value):.1f}" for value in (change.low, change.high))
+    return f"{_signed(low)} to {_signed(high)}"
+
+
+def _signed(written: str) -> str:
+    return written if written.startswith("-") or not written.strip("0.") else f"+{written}"
+
+
+def _verdict(part: PartReport) -> Content:
+    """By the interval of the change over the same rows, which is narrower than the two beside."""
+    low, high = part.change.low, part.change.high
+    if low is None or high is None or part.rows < ENOUGH:
+        return dim("too few rows to tell")
+    general = part.part == "general"
+    if high < 0:
+        return ink("better than before" if general else "better", GOOD)
+    if low > 0:
+        return ink("it forgot: general text is less likely to it" if general else "worse", WRONG)
+    return dim("nothing forgotten that this text could show" if general else NOTHING_SEEN)
+
+
+# -- metrics --------------------------------------------------------------------------------------
+
+
+def share_of(metric: MetricReport) -> bool:
+    return metric.kind == "right" or metric.unit == "share"
+
+
+def written(metric: MetricReport) -> Callable[[float], str]:
+    """How a figure of a metric is written: shares as per cent."""
+    return (lambda value: f"{100 * value:.1f}%") if share_of(metric) else number
+
+
+def _of_metric(metric: MetricReport) -> _Told:
+    notes = [f"{metric.rows:,} rows"]
+    if metric.only_base is not None and metric.only_tuned is not None:
+        notes.insert(0, f"right alone: base {metric.only_base:,}, tuned {metric.only_tuned:,}")
+    if metric.failed:
+        notes.append(f"! {metric.failed:,} could not be scored")
+    notes.append(one_line(metric.why))
+    change = dim("")
+    if metric.change.value is not None:
+        gained = metric.change.value
+        size = f"{100 * abs(gained):.1f} points" if share_of(metric) else number(abs(gained))
+        look, mark = (GOOD, "▲") if gained > 0 else (WRONG, "▼")
+        change = ink(f"{mark} {size}", look) if abs(gained) > 5e-5 else dim("the same")
+    return _Told(
+        shorten_middle(one_line(metric.label), LABEL),
+        metric.base,
+        metric.tuned,
+        change,
+        _between(metric.change, None if not share_of(metric) else lambda value: value),
+        written(metric),
+        verdict_of(metric),
+        tuple(notes),
+    )
+
+
+def verdict_of(metric: MetricReport) -> Content:
+    """`better, p 0.003, exact McNemar test`, or that nothing could be shown."""
+    if metric.p is None:
+        return dim("without a test") if metric.base.value is not None else dim("of the tuned alone")
+    said = f"p {p_words(metric.p)}, {one_line(metric.test).removesuffix(' test')}"
+    gained = metric.change.value or 0.0
+    if metric.p >= CHANCE or not gained:
+        return dim(f"{NOTHING_SEEN}, {said}")
+    return ink(f"better, {said}", GOOD) if gained > 0 else ink(f"worse, {said}", WRONG)
+
+
+def p_words(p: float) -> str:
+    return "below 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _answered(found: Evaluation) -> list[Content]:
+    asked = found.answers
+    if asked is None:
+        return []
+    of = f" of {asked.of:,}" if asked.of != asked.rows else ""
+    told = (
+        f"    answers to {asked.rows:,}{of} rows, greedy, at most {asked.max_new_tokens:,} tokens"
+    )
+    if asked.cut_base or asked.cut_tuned:
+        told += f" (cut there: base {asked.cut_base:,}, tuned {asked.cut_tuned:,})"
+    rows = [dim(f"{told} · {one_line(asked.source)}")]
+    if asked.left_out:
+        why = one_line(asked.why_left_out)
+        rows.append(dim(f"    left out {asked.left_out:,}: {why}"))
+    return rows
