@@ -40,13 +40,21 @@ def add_to(app: typer.Typer, root: Callable[[], Path]) -> None:
             typer.Option("--set", metavar="training.micro_batch=1", help="Change a setting."),
         ] = None,
         accept: Accept = False,
+        anew: Annotated[
+            bool,
+            typer.Option(
+                "--begin-anew", help="Where none of its checkpoints is whole: from its first step."
+            ),
+        ] = False,
         detach: Detach = False,
     ) -> None:
         """Go on from the last checkpoint, and follow; the same as `train SESSION`."""
         from tui_lora.headless import verbs
 
         raise typer.Exit(
-            verbs.resume(root(), session, changes=set_ or [], detach=detach, accept=accept)
+            verbs.resume(
+                root(), session, changes=set_ or [], detach=detach, accept=accept, anew=anew
+            )
         )
 
     @app.command()

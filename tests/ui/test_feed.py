@@ -55,6 +55,7 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> SessionPaths:
     return paths
 
 
+@pytest.mark.screens
 def test_a_long_run_paints_from_its_ends_and_then_whole(
     long_run: SessionPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +88,7 @@ def test_a_long_run_paints_from_its_ends_and_then_whole(
     assert follower.look(go_on) is None
 
 
+@pytest.mark.screens
 def test_a_long_fold_is_left_when_the_user_turns_away(long_run: SessionPaths) -> None:
     follower = Follower(long_run)
     asked = iter([True, True, False, False])

@@ -158,8 +158,9 @@ def another(setting: Setting) -> str:
 async def test_every_setting_is_edited_by_keyboard_and_reaches_the_draft(root: Path) -> None:
     edited: set[str] = set()
     for task in ("sft", "dpo", "kto"):
-        # The penalty's width has a row only where there is a penalty.
-        app = open_settings(root, Draft("", {"task": task, "experimental": {"lorentzian": 0.5}}))
+        # The penalty's width has a row only where there is a penalty, and so have others.
+        parts = {"experimental": {"lorentzian": 0.5}, "peek": {"prompts": ["Why?"]}}
+        app = open_settings(root, Draft("", {"task": task, **parts}))
         async with app.run_test(size=(80, 24)) as pilot:
             await pilot.press("m", "down")
             for path in shown(app)[1:]:
@@ -311,7 +312,7 @@ async def test_one_column_when_narrow_and_two_when_wide(root: Path) -> None:
         await pilot.pause()
         for path in shown(app):
             await see(pilot, setting_at(path).label)
-        assert picture(app)[2].split()[:2] == ["Session", "LoRA"]
+        assert picture(app)[2].split()[:2] == ["Session", "Training"]
         await pilot.resize_terminal(60, 16)
         await pilot.press("end")
         await pilot.pause()

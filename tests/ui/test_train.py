@@ -219,6 +219,18 @@ async def test_log_and_curve_take_turns(running: SessionPaths, root: Path) -> No
         assert page(app).query_one("#middle").display
 
 
+async def test_the_log_in_full_cuts_nothing(running: SessionPaths, root: Path) -> None:
+    words = "the queue waits, since a run that is paused wants its card back: `queue start` goes on"
+    write(running, iter([Notice(level="warning", text=words)]), first=9000)
+    app = TuiLora(root, session=running, live=False)
+    async with app.run_test(size=(60, 24)) as pilot:
+        await show(pilot, run_of(running, Status.RUNNING))
+        assert "goes on" not in text(app, "#log-lines").splitlines()[0][:60]
+        await pilot.press("l")
+        await until(pilot, lambda: "goes on" in "\n".join(picture(app)))
+        assert words in " ".join("\n".join(picture(app)).split())
+
+
 async def test_log_scale_and_another_session(running: SessionPaths, root: Path) -> None:
     other = done_session(root, "other", 50)
     app = TuiLora(root, session=running, live=False)

@@ -13,6 +13,7 @@ import pytest
 from tests import workers
 from tests.faults.test_pickles import Trap, in_torch_s_way, reseal
 from tests.workers import tiny_spec, view_of
+from tui_lora.core.changed import CHECKPOINTS
 from tui_lora.core.spec import RunSpec
 from tui_lora.store import sessions
 from tui_lora.store.checkpoints import MANIFEST, checkpoints
@@ -115,6 +116,19 @@ def test_without_another_nothing_begins_anew(whole: SessionPaths, tmp_path: Path
     assert newest.is_dir()
 
 
+def test_a_worker_does_not_train_over_what_is_damaged(whole: SessionPaths, tmp_path: Path) -> None:
+    paths = broken_off(whole, tmp_path / "other")
+    for one in checkpoints(paths.checkpoints):
+        (one.folder / "optimizer.pt").write_bytes(b"")
+    assert workers.train(paths) == 1
+    assert "nothing to go on from" in sessions.read_result(paths).message  # type: ignore[union-attr]
+    assert len(checkpoints(paths.checkpoints)) == 2
+    anew = ("--accept", json.dumps([CHECKPOINTS]))
+    assert workers.finish(workers.start(paths, more=anew)) == 0
+    assert view_of(paths).resumed_from is None
+    assert weights(paths) == weights(whole)
+
+
 @dataclass(frozen=True)
 class FullFrom:
     """The disk says that it has no room at the checkpoints of some steps."""
@@ -145,6 +159,18 @@ def test_one_that_would_not_fit_is_left_out(spec: RunSpec, tmp_path: Path) -> No
     assert log.count("no checkpoint at step 2: No space left on device (10 B are free") == 1
     assert "no checkpoint at step 3" not in log
     assert "saved again, this one at step 4; that of 2 steps, 2 to 3" in log
+
+
+def test_done_is_said_with_what_it_lacks(spec: RunSpec, tmp_path: Path) -> None:
+    """The adapter is whole; a longer run would begin before its end."""
+    paths = sessions.create(tmp_path, "full", spec)
+    assert workers.finish(workers.start(paths, first=FullFrom((4,)))) == 0
+    result = sessions.read_result(paths)
+    assert result is not None
+    assert result.verdict == "done"
+    assert "the checkpoint of step 4 could not be written: No space left" in result.message
+    assert "Made longer, it goes on from step 3." in result.message
+    assert "The run ends all the same" in told(paths)
 
 
 @dataclass(frozen=True)

@@ -332,7 +332,7 @@ def test_early_stopping(root: Path, tiny_model: Path, rows: Path) -> None:
     assert sessions.status_of(paths) is Status.DONE
 
 
-@pytest.mark.parametrize(("guard", "steps"), [("off", 3), ("stop", 1)])
+@pytest.mark.parametrize(("guard", "steps"), [("off", 3), ("stop", 1), ("pause", 1)])
 def test_nan_is_shown_and_no_adapter_is_called_saved(
     guard: str, steps: int, root: Path, tiny_model: Path, rows: Path, tmp_path: Path
 ) -> None:
@@ -361,6 +361,8 @@ def test_nan_is_shown_and_no_adapter_is_called_saved(
     assert view.adapter is None
     assert not paths.adapter.exists()
     assert sessions.status_of(paths) is Status.FAILED
+    # A pause that has nothing to go on from is none.
+    assert "holds NaN or infinity" in view.verdict_message
 
 
 @pytest.mark.parametrize(

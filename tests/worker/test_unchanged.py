@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import workers
+from tests.faults.blows import DieAtName
 from tests.stopped import edit
 from tests.workers import tiny_spec, view_of, wait_for
 from tui_lora.core.events import ChangesRefused, PhaseStarted
@@ -65,3 +66,22 @@ def test_a_run_goes_on_with_what_it_began_with(
     assert "which was accepted" in said
     assert view_of(paths).verdict == "done"
     assert changed_since(paths, devices="cpu") == ()
+
+
+def test_what_was_accepted_holds_for_who_dies_before_a_checkpoint(
+    tmp_path: Path, tiny_model: Path, rows: Path
+) -> None:
+    """The next one goes on from the same checkpoint with the same rows, and asks nothing again."""
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(rows.read_bytes())
+    spec = tiny_spec(tiny_model, file, dataset__eval_share=0, training__max_steps=4)
+    paths = sessions.create(tmp_path, "a", spec)
+    blow = DieAtName("step-000004")
+    assert workers.finish(workers.start(paths, first=blow)) == -9
+    file.write_bytes(b"".join(rows.read_bytes().splitlines(keepends=True)[:30]))
+    accept = ("--accept", json.dumps(["dataset.path", "rows"]))
+    assert workers.finish(workers.start(paths, first=blow, more=accept)) == -9
+    assert changed_since(paths, devices="cpu") == ()
+    assert workers.train(paths) == 0, paths.log.read_text()[-2000:]
+    view = view_of(paths)
+    assert (view.attempt, view.resumed_from, view.verdict) == (3, 2, "done")

@@ -9,6 +9,7 @@ from tui_lora.core.orders import (
     Hold,
     Order,
     Pause,
+    Peek,
     SaveCheckpoint,
     Stop,
 )
@@ -23,6 +24,7 @@ WORDS: dict[type[Order], str] = {
     GoOn: "going on",
     ChangeSpec: "new settings",
     SaveCheckpoint: "checkpoint",
+    Peek: "message",
 }
 
 

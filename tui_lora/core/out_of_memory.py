@@ -10,6 +10,7 @@ from tui_lora.core.advice import Advice, RowLengths
 from tui_lora.core.candidates import SMALLER
 from tui_lora.core.events import MemoryRanOut
 from tui_lora.core.fields import get, setting_at, show
+from tui_lora.core.log_words import shown
 from tui_lora.core.memory import Verdict
 from tui_lora.core.resumable import Judged, as_it_ran, judged
 from tui_lora.core.spec import RunSpec
@@ -178,11 +179,5 @@ def changes_words(before: RunSpec, changes: Mapping[str, Any]) -> str:
         was = get(data, path)
         if show(was) != show(value):
             label = setting_at(path).label
-            said.append(f"{label} {_shown(was)} → {_shown(value)}")
+            said.append(f"{label} {shown(was)} → {shown(value)}")
     return one_line(", ".join(said))
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return show(value) or "not set"

@@ -77,11 +77,20 @@ def train(
     return _followed(paths, detach)
 
 
-def resume(root: Path, name: str, *, changes: list[str], detach: bool, accept: bool = False) -> int:
+def resume(
+    root: Path,
+    name: str,
+    *,
+    changes: list[str],
+    detach: bool,
+    accept: bool = False,
+    anew: bool = False,
+) -> int:
     """Start a session's worker again, with other settings from there on, and follow it; `accept`:
-    also where something is otherwise than when it was last at work."""
+    also where something is otherwise than when it was last at work; `anew`: from its first step
+    where none of its checkpoints is whole."""
     paths = sessions.find(root, name)
-    _resume(root, paths, changes, accept)
+    _resume(root, paths, changes, accept, anew)
     return _followed(paths, detach)
 
 
@@ -171,12 +180,14 @@ def _ls_end(summary: sessions.Summary, left: int) -> str:
     return f"  {shorten_middle(summary.model or UNKNOWN, left)}" if left else ""
 
 
-def _resume(root: Path, paths: SessionPaths, texts: list[str], accept: bool) -> None:
+def _resume(
+    root: Path, paths: SessionPaths, texts: list[str], accept: bool, anew: bool = False
+) -> None:
     if sessions.status_of(paths).alive:
         if texts:
             raise UserError(
                 f"{paths.name} is running, and its settings can change when it has stopped.",
-                then=f"Stop it first: tui-lora stop {paths.name}. Only longer it can be made as it "
+                then=f"Stop it first: tui-lora stop {paths.name}. Made longer it can be while it "
                 f"runs: tui-lora extend {paths.name}",
             )
         to_stdout(f"{paths.name} is already running.")
@@ -185,7 +196,11 @@ def _resume(root: Path, paths: SessionPaths, texts: list[str], accept: bool) -> 
     changes = changes_in(now, texts, root) if texts else {}
     if texts and not changes:
         to_stdout(f"{paths.name} has these settings already.")
-    start_again(paths, changes, "as asked when it was started", print_progress(), accept=accept)
+    start_again(
+        *(paths, changes, "as asked when it was started", print_progress()),
+        accept=accept,
+        anew=anew,
+    )
     if changes:
         to_stdout(f"{paths.name} goes on with {changes_words(now, changes)}")
 

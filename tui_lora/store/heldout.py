@@ -79,6 +79,13 @@ def held_out(spec: RunSpec, limit: int, read: Read = rows_of) -> HeldOut:
     )
 
 
+def read_elsewhere(spec: RunSpec) -> bool:
+    """Whether only a worker can read the rows that questions are taken from. Raises UserError."""
+    data = spec.dataset
+    given = data.eval_path is not None or data.eval_split is not None
+    return open_source(data, "held_out" if given else "train").kind != "rows"
+
+
 def _examples(source: Source, spec: RunSpec, read: Read) -> Iterator[tuple[Example, Reading]]:
     """The rows that training takes, in order."""
     rows = read(source)

@@ -13,7 +13,7 @@ from tui_lora.core.resumable import as_it_ran, as_options, judged
 from tui_lora.core.spec import RunSpec
 from tui_lora.core.status import Status
 from tui_lora.store import launch, sessions
-from tui_lora.store.changed_since import must_be_as_it_was, spec_at_work
+from tui_lora.store.changed_since import goes_on, must_be_as_it_was, spec_at_work
 from tui_lora.store.checkpoints import Checkpoint, checkpoints
 from tui_lora.store.paths import DEMO_MODEL, SessionPaths, check_name
 from tui_lora.store.preflight import anchored, preflight
@@ -54,11 +54,7 @@ def prepare(
     """
     check_name(name)
     sessions.make_root(root)
-    if (root / name).exists():
-        raise UserError(
-            f"there is already a session {name}.",
-            then=f"Choose another name, for instance {sessions.free_name(root, name)}.",
-        )
+    sessions.must_be_free(root, name)
     spec = anchored(spec, base or Path.cwd(), root)
     get_model(spec, on_progress)
     problems = preflight(spec, root)
@@ -72,7 +68,7 @@ def prepare(
 
 def check(paths: SessionPaths) -> None:
     """Raises UserError with every problem that would keep a session from starting here."""
-    resumed = bool(checkpoints(paths.checkpoints))
+    resumed = goes_on(paths)
     if resumed:
         must_be_as_it_was(paths)
     problems = preflight(spec_now(paths), paths.folder.parent, resumed=resumed)
@@ -93,11 +89,11 @@ def resume(
     settings from there on, where `changes` names some, for a `reason`.
 
     A finished one goes on where the changes make it longer; one that waited in the queue does not
-    wait any more. `accept` names what is otherwise than when it was last at work, and may be:
-    without that ChangedSince is raised, a UserError that says what. `card` is the one that it
-    gets, where that is not for the spec and this process's environment to say. Returns the
-    worker's pid. Raises UserError when it runs already, is finished or cannot start, or for changes
-    that its checkpoint does not survive.
+    wait any more. `accept` names what is otherwise than when it was last at work, and may be (that
+    no checkpoint is whole any more, too): without that ChangedSince is raised, a UserError that
+    says what. `card` is the one that it gets, where that is not for the spec and this process's
+    environment to say. Returns the worker's pid. Raises UserError when it runs already, is finished
+    or cannot start, or for changes that its checkpoint does not survive.
     """
     status = sessions.status_of(paths)
     spec = spec_now(paths, changes)
@@ -105,7 +101,7 @@ def resume(
     if status is Status.DONE:
         _must_go_further(paths, spec, there)
     get_model(spec, on_progress)
-    resumed = bool(there)
+    resumed = goes_on(paths, accept)
     if resumed and changes:
         refused = judged(as_it_ran(spec_at_work(paths), became(paths)), changes).refused
         if refused:

@@ -66,6 +66,8 @@ def state_row(run: RunNow, width: int, now: float) -> Content:
     if status is Status.RUNNING:
         words = "training" if view.last_step is not None else "starting"
         words = _doing(phase) if phase is not None else words
+        # Its last word is said, and its process takes a moment to go.
+        words = "ending" if view.verdict is not None else words
     pieces = [status_word(status, one_line(words, max_chars=24))]
     if total:
         of = " of " if width >= 100 else "/"
@@ -82,7 +84,7 @@ def state_row(run: RunNow, width: int, now: float) -> Content:
     left_s = view.eta_s if trains and step < total else None
     end = join(ink(f"{100 * step / total:3.0f}"), dim("%"))
     if status.alive:
-        end = join(end, right(join(ink(duration(left_s)), dim(" left")), 17))
+        end = join(end, right(join(ink(duration(left_s)), dim(" left")), 18))
     room = width - row.cell_length - end.cell_length - 2 * len(GAP)
     style = ACCENT if status.alive else LOOKS[status][1]
     if room >= 6:
@@ -151,6 +153,9 @@ def verdict_rows(run: RunNow, next_keys: list[tuple[str, str]], width: int) -> l
         if view.adapter is not None:
             pieces.append(dim(f"adapter in {one_line(view.adapter.path)}/"))
         rows.append(Content(GAP).join(pieces))
+        if run.result is not None and run.result.message:
+            told = textwrap.wrap(one_line(run.result.message), max(20, width))
+            rows += [ink(line, TIGHT) for line in told]
     elif status is Status.OUT_OF_MEMORY and view.ran_out is not None:
         rows += ran_out_rows(view.ran_out, view.forecast, width)
     elif status in (Status.FAILED, Status.OUT_OF_MEMORY):
@@ -164,6 +169,10 @@ def verdict_rows(run: RunNow, next_keys: list[tuple[str, str]], width: int) -> l
         rows.append(join(dim("what it printed: "), ink(one_line(str(run.paths.log)))))
     elif status is Status.QUIET:
         rows.append(ink("! The worker has not been heard of for longer than it promised.", TIGHT))
+        rows += [ink(line) for line in textwrap.wrap(run.why_quiet, max(20, width))]
+        if not run.asked:
+            asks = "asks it to stop; where it does not listen, s goes on to SIGTERM and SIGKILL"
+            rows += [join(("s", STRONG), dim(f" {asks}"))]
     elif status is Status.DRAFT:
         rows.append(dim("Not started yet."))
     elif status is Status.QUEUED:
@@ -187,6 +196,15 @@ def verdict_rows(run: RunNow, next_keys: list[tuple[str, str]], width: int) -> l
 
 def log_row(line: LogLine) -> Content:
     """`14:13:02  text`, with a mark and a colour for what is not in order."""
+    return log_rows(line, None)[0]
+
+
+def log_rows(line: LogLine, width: int | None) -> list[Content]:
+    """The same in as many rows as it takes at `width`, the text under itself."""
     mark, style = {"warning": ("! ", TIGHT), "error": ("✗ ", WRONG)}.get(line.level, ("", BRIGHT))
-    clock = time.strftime("%H:%M:%S", time.localtime(line.t))
-    return join(dim(f"{clock}  "), ink(f"{mark}{one_line(line.text)}", style))
+    clock = time.strftime("%H:%M:%S  ", time.localtime(line.t))
+    text = f"{mark}{one_line(line.text)}"
+    rows = textwrap.wrap(text, max(20, width - len(clock))) if width is not None else [text]
+    first, *others = rows or [""]
+    indent = " " * len(clock)
+    return [join(dim(clock), ink(first, style)), *(join(indent, ink(o, style)) for o in others)]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tui_lora.core.view import RunView
     from tui_lora.store.parent import Parent
     from tui_lora.store.paths import SessionPaths
+    from tui_lora.store.signals_sent import Sent
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +30,9 @@ class RunNow:
     `whole` is False while only the first and last events have been read: the figures are right,
     the curve is not complete yet. `problem` says why run.yaml cannot be read. `spec` is what the
     run trains with by now, `first` what run.yaml says. `why_ended` is known of an interrupted run.
-    `asked` are the orders that its worker has not answered yet, whoever gave them. `parent` is the
-    checkpoint that a branch was made from.
+    `asked` are the orders that its worker has not answered yet, and `signals` those that it was
+    sent, whoever gave them. `parent` is the checkpoint that a branch was made from. `why_quiet` is
+    what the kernel says of a worker that is not heard of.
     """
 
     paths: SessionPaths
@@ -44,6 +46,8 @@ class RunNow:
     why_ended: str = ""
     asked: tuple[Order, ...] = ()
     parent: Parent | None = None
+    signals: tuple[Sent, ...] = ()
+    why_quiet: str = ""
 
     @property
     def task(self) -> str:

@@ -20,6 +20,7 @@ KINDS = {
     "[--trust-remote-code FINGERPRINT] [--classifier ADAPTER_FOLDER]",
     "inspect": "inspect",
     "evaluate": "evaluate",
+    "merge": "merge",
     "check": "check",
     "forecast": "forecast",
     "fit_check": "fit_check",
@@ -56,6 +57,10 @@ def main(arguments: list[str]) -> int:
         from tui_lora.worker import evaluate
 
         return evaluate.main()
+    if kind == "merge" and not rest:
+        from tui_lora.worker import merge
+
+        return merge.main()
     if kind == "check" and not rest:
         from tui_lora.worker import check
 
