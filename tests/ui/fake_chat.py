@@ -1,9 +1,12 @@
 """A chat worker without a model: a real process on real pipes that knows a few answers.
 
 What it answers depends on the last turn: `slow` goes on until it is cancelled, `die` ends it,
-`hostile` answers with markup. The base shouts, an adapter whispers. A classifier gives the labels
-that its folder names, the likelier the more often the text has them. Files in the folder that
-stands in the environment gate it: with `wait` there, loading waits until it is gone.
+`hostile` answers with markup, `many N` writes N words, a file of the folder that stands in the
+environment under the name of a message is its answer. The base shouts, an adapter whispers, at
+another strength it says so. What is begun is carried on with `and so on`; where temperature is not
+0 the seed is told. A classifier gives the labels that its folder names, the likelier the more often
+the text has them. Files in that folder gate it too: with `wait` there, loading waits until it is
+gone.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from tui_lora.core.chat import (
     FROM_CHAT,
     TO_CHAT,
     AdapterLoaded,
+    AdapterUnloaded,
+    Alternative,
     AnswerEnded,
     AnswerGrew,
     Ask,
@@ -29,9 +34,15 @@ from tui_lora.core.chat import (
     ChatFailed,
     LoadAdapter,
     Loading,
+    LoadModel,
+    LookAtTokens,
+    MemoryHeld,
     Predict,
     Predicted,
     Ready,
+    TokenShown,
+    TokensShown,
+    UnloadAdapter,
 )
 from tui_lora.store.adapter_labels import read_labels
 from tui_lora.store.adapters import ChatTarget
@@ -78,18 +89,43 @@ def main(model: str, classifier: str = "") -> None:
         say(ChatFailed(message=f"the model {model} cannot be loaded: no.", fatal=True))
         os._exit(1)
     say(Ready(model=model, device="cpu", dtype="float32", seconds=0.1))
+    held: dict[str, float] = {}
+
+    def told() -> None:
+        total = 0.5 + sum(held.values())
+        say(MemoryHeld(device="cpu", allocated_gib=total))
+
+    told()
     while True:
         message = inbox.get()
-        if isinstance(message, LoadAdapter):
+        if isinstance(message, LoadAdapter | LoadModel):
+            whole = isinstance(message, LoadModel)
             if "bad" in message.path:
                 say(ChatFailed(message="the adapter bad cannot be used: another base."))
-            else:
-                labels = read_labels(Path(classifier)) if classifier == message.path else ()
-                say(AdapterLoaded(name=message.name, path=message.path, seconds=0.1, labels=labels))
+                continue
+            labels = read_labels(Path(classifier)) if classifier == message.path else ()
+            held[message.name] = 0.25 if whole else 0.01
+            say(
+                AdapterLoaded(
+                    name=message.name,
+                    path=message.path,
+                    seconds=0.1,
+                    labels=labels,
+                    gib=held[message.name],
+                    whole=whole,
+                )
+            )
+            told()
+        elif isinstance(message, UnloadAdapter):
+            held.pop(message.name, None)
+            say(AdapterUnloaded(name=message.name))
+            told()
         elif isinstance(message, Predict):
             say(predicted(message, read_labels(Path(classifier))))
+        elif isinstance(message, LookAtTokens):
+            say(tokens_shown(message))
         elif isinstance(message, Ask):
-            answer(message, cancelled, say)
+            answer(message, cancelled, say, gates)
 
 
 def predicted(asked: Predict, labels: tuple[str, ...]) -> Predicted:
@@ -107,7 +143,24 @@ def predicted(asked: Predict, labels: tuple[str, ...]) -> Predicted:
     )
 
 
-def answer(asked: Ask, cancelled: set[str], say) -> None:  # type: ignore[no-untyped-def]
+def tokens_shown(asked: LookAtTokens) -> TokensShown | ChatFailed:
+    """Words are its tokens: the more letters, the less likely."""
+    if "unseen" in asked.text:
+        return ChatFailed(id=asked.id, message="nobody can say.")
+    tokens = [TokenShown(id=1, text="<|user|>", special=True)]
+    tokens += [TokenShown(id=2, text=f" {word}") for word in asked.turns[-1].content.split()]
+    for word in asked.text.split():
+        sure = 1 / len(word)
+        other = Alternative(id=4, text=" other", probability=1 - sure)
+        own = Alternative(id=3, text=f" {word}", probability=sure)
+        both = sorted((own, other), key=lambda one: -one.probability)
+        tokens.append(
+            TokenShown(id=3, text=f" {word}", part="answer", probability=sure, others=tuple(both))
+        )
+    return TokensShown(id=asked.id, tokens=tuple(tokens))
+
+
+def answer(asked: Ask, cancelled: set[str], say, gates: Path) -> None:  # type: ignore[no-untyped-def]
     question = asked.turns[-1].content
     if question == "die":
         sys.stderr.write("the card fell off the bus\n")
@@ -116,7 +169,21 @@ def answer(asked: Ask, cancelled: set[str], say) -> None:  # type: ignore[no-unt
     text = question.upper() if asked.name == BASE else f"({question.lower()}), {len(asked.turns)}"
     if question.startswith("hostile"):
         text = HOSTILE
+    elif (gates / question).is_file():
+        text = (gates / question).read_text()
+    elif question.startswith("many "):
+        text = "word " * int(question.split()[1])
+    if asked.strength != 1:
+        text += f" at {asked.strength:.0%}"
+    if asked.sampling.temperature:
+        text += f" from {asked.sampling.seed}"
+    if asked.plain:
+        text = f" ... and plain, {len(asked.turns)}"
+    if asked.begun:
+        text = " and so on"
     ended_by, tokens = "end", 0
+    if question == "long" and not asked.begun:
+        ended_by = "length"
     if asked.id in cancelled:
         ended_by, text = "cancel", ""
     elif question == "slow":
@@ -139,6 +206,7 @@ def answer(asked: Ask, cancelled: set[str], say) -> None:  # type: ignore[no-unt
             first_token_s=0.1,
             seconds=0.5,
             ended_by=ended_by,  # type: ignore[arg-type]
+            context_left=2000 - tokens,
         )
     )
 

@@ -7,96 +7,41 @@ import json
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from textual import events
-from textual.pilot import Pilot
 from textual.widgets import Input
 
 from tests.recorded import make_session
 from tests.ui import fake_chat
+from tests.ui.chatting import (
+    answers,
+    chat,
+    fake,
+    kept,
+    raw,
+    settled,
+    shown,
+    talking,
+    tuned,
+    with_adapter,
+    write,
+)
 from tests.ui.conftest import keys, notice, picture, until
 from tui_lora.core.spec import parse_spec
 from tui_lora.store import lock, sessions
 from tui_lora.store.paths import SessionPaths
-from tui_lora.ui import chat_link
 from tui_lora.ui.app import TuiLora
 from tui_lora.ui.messages import SessionChosen
-from tui_lora.ui.screens.chat import ChatScreen
+from tui_lora.ui.widgets.answer import AnswerView
 from tui_lora.ui.widgets.composer import Composer
-from tui_lora.ui.widgets.exchange import AnswerView, Talk
+from tui_lora.ui.widgets.exchange import Talk
 from tui_lora.ui.widgets.line import Line
 from tui_lora.ui.widgets.target_list import TargetList
 
 pytestmark = pytest.mark.screens
-
-
-@pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The fake worker; a file `wait` in the folder keeps it loading."""
-    gates = tmp_path / "gates"
-    gates.mkdir()
-    monkeypatch.setenv(fake_chat.GATES, str(gates))
-    monkeypatch.setattr(chat_link, "start_chat", fake_chat.start_fake_chat)
-    return gates
-
-
-def with_adapter(root: Path, name: str) -> SessionPaths:
-    paths = make_session(root, name)
-    paths.adapter.mkdir()
-    (paths.adapter / "adapter_model.safetensors").write_bytes(b"x" * 1000)
-    return paths
-
-
-@pytest.fixture
-def tuned(root: Path) -> SessionPaths:
-    return with_adapter(root, "tuned-run")
-
-
-def chat(app: TuiLora) -> ChatScreen:
-    shown = app.screen_stack[0]
-    assert isinstance(shown, ChatScreen)
-    return shown
-
-
-@asynccontextmanager
-async def talking(
-    root: Path, session: SessionPaths | None, size: tuple[int, int] = (120, 40)
-) -> AsyncIterator[tuple[TuiLora, Pilot[None]]]:
-    """The Chat screen with the first row of the list chosen."""
-    app = TuiLora(root, session=session, start="chat", live=False)
-    async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: chat(app).query_one(TargetList).targets)
-        await pilot.press("enter")
-        await until(pilot, lambda: not chat(app).choosing, 20)
-        yield app, pilot
-
-
-async def write(pilot: Pilot[None], text: str, key: str = "enter") -> None:
-    pilot.app.screen.query_one(Composer).value = text
-    await pilot.press(key)
-
-
-def answers(app: TuiLora) -> list[str]:
-    return [view._text.said.plain for view in chat(app).query(AnswerView)]
-
-
-def raw(app: TuiLora) -> list[str]:
-    """The answers as they came, line breaks around them included."""
-    exchanges = chat(app).conversation.transcript.exchanges
-    return [answer.text for exchange in exchanges for answer in exchange.answers]
-
-
-def settled(app: TuiLora, count: int) -> bool:
-    shown = chat(app).query(AnswerView)
-    return len(shown) == count and not chat(app).conversation.running
-
-
-def shown(app: TuiLora) -> str:
-    return "\n".join(picture(app))
+__all__ = ["fake", "tuned"]
 
 
 async def test_without_an_adapter_it_says_what_to_do(root: Path) -> None:
@@ -135,13 +80,13 @@ async def test_a_message_is_answered_and_the_voice_switched(
     root: Path, tuned: SessionPaths, fake: Path
 ) -> None:
     async with talking(root, tuned) as (app, pilot):
-        assert "● tuned-run   ○ base" in shown(app)
+        assert "○ base   ● tuned-run" in shown(app)
         await write(pilot, "Hello There")
         await until(pilot, lambda: settled(app, 1))
         assert answers(app) == ["(hello there), 1"]
         assert "3 tokens · 6.00 tok/s" in shown(app)
         await pilot.press("tab")
-        assert "○ tuned-run   ● base" in shown(app)
+        assert "● base   ○ tuned-run" in shown(app)
         await write(pilot, "and you?")
         await until(pilot, lambda: settled(app, 2))
         assert answers(app)[1] == "AND YOU?"
@@ -152,7 +97,7 @@ async def test_a_message_is_answered_and_the_voice_switched(
         assert answers(app)[2] == "(go on), 5"
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+@pytest.mark.parametrize("size", [(60, 20), (80, 24)])
 async def test_both_answer_side_by_side_or_stacked(
     root: Path, tuned: SessionPaths, fake: Path, size: tuple[int, int]
 ) -> None:
@@ -162,7 +107,7 @@ async def test_both_answer_side_by_side_or_stacked(
         assert answers(app) == ["WHICH RANK?", "(which rank?), 1"]
         left, right = chat(app).query(AnswerView)
         await until(pilot, lambda: left.region.height and right.region.height)
-        if size[0] >= 110:
+        if size[0] >= 80:
             assert left.region.y == right.region.y
             assert left.region.right <= right.region.x
         else:
@@ -256,11 +201,6 @@ async def test_the_conversation_is_kept_as_it_goes(
     assert len(list(tuned.chats.iterdir())) == 2
 
 
-def kept(paths: SessionPaths) -> list[dict[str, object]]:
-    files = sorted(paths.chats.iterdir())
-    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
-
-
 async def test_hostile_text_is_shown_as_it_is(root: Path, tuned: SessionPaths, fake: Path) -> None:
     async with talking(root, tuned) as (app, pilot):
         await write(pilot, "hostile [/bold] [@click=app.exit]")
@@ -346,7 +286,7 @@ async def test_another_base_takes_the_place_of_the_first(
     os.utime(tuned.spec, (time.time() + 5, time.time() + 5))
     async with talking(root, None) as (app, pilot):
         await until(pilot, lambda: chat(app).link.state.phase == "ready")
-        first = chat(app).link._pipe
+        first = chat(app).link.pipe
         assert first is not None
         await write(pilot, "One")
         await until(pilot, lambda: settled(app, 1))
@@ -355,7 +295,7 @@ async def test_another_base_takes_the_place_of_the_first(
         await pilot.press("escape")
         assert not chat(app).choosing
         await pilot.press("ctrl+t", "down", "enter")
-        await until(pilot, lambda: "○ base" in shown(app) and "● other-run" in shown(app))
+        await until(pilot, lambda: "○ base   ● other-run" in shown(app))
         await until(pilot, lambda: chat(app).link.state.phase == "ready")
         assert not first.alive
         assert not chat(app).query(AnswerView)
@@ -364,7 +304,7 @@ async def test_another_base_takes_the_place_of_the_first(
 async def test_the_worker_ends_with_the_app(root: Path, tuned: SessionPaths, fake: Path) -> None:
     async with talking(root, tuned) as (app, pilot):
         await until(pilot, lambda: chat(app).link.state.phase == "ready")
-        pipe = chat(app).link._pipe
+        pipe = chat(app).link.pipe
         assert pipe is not None
         await write(pilot, "slow")
         await until(pilot, lambda: answers(app) and answers(app)[0])
@@ -410,25 +350,6 @@ async def test_of_plain_text_the_beginning_is_asked_and_the_rest_is_told(
         await pilot.press("enter")
         await until(pilot, lambda: settled(app, 1))
         await until(pilot, lambda: "goes on  there was a rank." in shown(app))
-
-
-async def test_the_sampling_form_checks_and_keeps(
-    root: Path, tuned: SessionPaths, fake: Path
-) -> None:
-    async with talking(root, tuned) as (app, pilot):
-        await pilot.press("ctrl+g")
-        await until(pilot, lambda: len(app.screen_stack) == 2)
-        await pilot.press("9", "enter")
-        await until(pilot, lambda: "✗ temperature is a number from 0 to 5." in shown(app))
-        app.screen.query_one("#temperature", Input).value = "0.7"
-        await pilot.press("down", "down", "down")
-        await pilot.press(*"Be", "space", *"kind", "enter")
-        await until(pilot, lambda: len(app.screen_stack) == 1)
-        assert chat(app).sampling.temperature == 0.7
-        assert "temperature 0.700 · seed 7 · 256 tokens · system prompt" in shown(app)
-        await write(pilot, "Hi")
-        await until(pilot, lambda: settled(app, 1))
-        assert answers(app) == ["(hi), 2"]
 
 
 async def test_a_short_talk_stays_on_top_and_a_long_one_follows_its_end(
@@ -477,7 +398,7 @@ async def test_the_real_worker_streams_switches_cancels_and_ends(
         await until(pilot, lambda: screen.link.state.voices, 60)
         ready = screen.link.state.ready
         assert ready is not None
-        pid = screen.link._pipe.process.pid if screen.link._pipe else 0
+        pid = screen.link.pipe.process.pid if screen.link.pipe else 0
         await pilot.press("tab")
         await write(pilot, "What is the rank?")
         await until(pilot, lambda: settled(app, 1), 30)
@@ -489,11 +410,11 @@ async def test_the_real_worker_streams_switches_cancels_and_ends(
         again, adapted = raw(app)
         assert again == base != adapted
         # No other base was loaded for that.
-        assert screen.link._pipe is not None
-        assert screen.link._pipe.process.pid == pid
+        assert screen.link.pipe is not None
+        assert screen.link.pipe.process.pid == pid
         await pilot.press("ctrl+g")
         await until(pilot, lambda: len(app.screen_stack) == 2)
-        app.screen.query_one("#tokens", Input).value = "3000"
+        app.screen.query_one("#max_new_tokens", Input).value = "3000"
         await pilot.press("enter")
         await until(pilot, lambda: len(app.screen_stack) == 1)
         await pilot.press("ctrl+n")
@@ -512,7 +433,7 @@ async def test_the_real_worker_streams_switches_cancels_and_ends(
         ended = screen.conversation.transcript.exchanges[-1].answers[0]
         await until(pilot, lambda: ended.seconds is not None, 5)
         assert ended.ended_by == "cancel"
-        process = screen.link._pipe.process
+        process = screen.link.pipe.process
     assert process.wait(5) == 0
     roles = [line["role"] for line in kept(paths)]
     assert sorted(roles) == ["assistant"] * 4 + ["user"] * 3
@@ -526,7 +447,7 @@ async def test_a_list_that_fills_while_one_is_elsewhere_has_the_keys(root: Path)
         await until(pilot, lambda: app.current_mode == "sessions")
         with_adapter(root, "tuned-run")
         await pilot.press("6")
-        await until(pilot, lambda: "Enter open   p by path" in keys(app))
+        await until(pilot, lambda: "Enter open   Space mark   p by path" in keys(app))
         await pilot.press("down")
         targets = chat(app).query_one(TargetList)
         assert not targets.typing

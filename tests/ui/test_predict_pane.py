@@ -21,8 +21,8 @@ from tui_lora.ui import chat_link
 from tui_lora.ui.app import TuiLora
 from tui_lora.ui.chances import SHOWN_CHANCES, chance_rows
 from tui_lora.ui.screens.chat import ChatScreen
+from tui_lora.ui.widgets.answer import AnswerView
 from tui_lora.ui.widgets.composer import Composer
-from tui_lora.ui.widgets.exchange import AnswerView
 from tui_lora.ui.widgets.target_list import TargetList
 
 pytestmark = pytest.mark.screens

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import signal
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from textual.message import Message
 
-from tui_lora.core.chat import BASE, AnswerEnded, AnswerGrew, FromChat, Predicted, Ready
+from tui_lora.core.chat import (
+    BASE,
+    AnswerEnded,
+    AnswerGrew,
+    FromChat,
+    MemoryHeld,
+    Predicted,
+    Ready,
+    TokensShown,
+)
 from tui_lora.core.text import clean
 from tui_lora.store.adapters import ChatTarget
 
@@ -26,7 +36,10 @@ Ended = AnswerEnded | Predicted
 class LinkState:
     """What the worker does. `since`: monotonic seconds when `label` began; `problem`: the last
     thing that went wrong with the base or an adapter; `voices`: adapters in memory; `fit`: what was
-    counted of it before it was loaded. While `waiting` there is no worker: `label` says for what.
+    counted of it before it was loaded; `gib`: what the weights of each voice beside the base take;
+    `memory`: what the worker holds in all; `fixed`: why a voice has one strength only; `warning`:
+    what is odd about the adapter that was loaded last. While `waiting` there is no worker: `label`
+    says for what.
     """
 
     phase: Literal["off", "waiting", "loading", "ready", "ended"] = "off"
@@ -38,6 +51,10 @@ class LinkState:
     voices: frozenset[str] = frozenset()
     problem: str = ""
     fit: ChatFit | None = None
+    gib: Mapping[str, float] = field(default_factory=dict)
+    memory: MemoryHeld | None = None
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    warning: str = ""
 
     @property
     def alive(self) -> bool:
@@ -80,9 +97,18 @@ class AnswerOver(Message, bubble=False):
         super().__init__()
 
 
+class TokensCame(Message, bubble=False):
+    """The tokens that were asked for."""
+
+    def __init__(self, shown: TokensShown) -> None:
+        self.shown = shown
+        super().__init__()
+
+
 def voice_of(target: ChatTarget) -> str:
-    """The target's name on the wire: an adapter's is its folder, since two may be called alike."""
-    return BASE if target.adapter is None else str(target.adapter)
+    """The target's name on the wire: its folder, since two may be called alike."""
+    folder = target.adapter or target.whole
+    return BASE if folder is None else str(folder)
 
 
 def last_words(code: int, words: str) -> str:

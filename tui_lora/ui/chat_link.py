@@ -1,19 +1,15 @@
 """The viewer's end of the chat worker: one base in memory, shared by every screen that talks.
 
-All of it runs in the UI's thread, but for starting and ending the process, which block, and for
-the pipe's reading thread, which only hands messages over, an answer's text at most four times a
-second.
+All of it runs in the UI's thread; what blocks is in `ui/chat_process.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -22,9 +18,8 @@ from textual.message import Message
 from textual.message_pump import MessagePump
 
 from tui_lora.core.chat import (
-    FROM_CHAT,
-    TO_CHAT,
     AdapterLoaded,
+    AdapterUnloaded,
     AnswerEnded,
     AnswerGrew,
     Ask,
@@ -33,34 +28,35 @@ from tui_lora.core.chat import (
     FromChat,
     LoadAdapter,
     Loading,
+    LoadModel,
+    LookAtTokens,
+    MemoryHeld,
     Predict,
     Predicted,
     Ready,
-    ToChat,
+    TokensShown,
     Turn,
+    UnloadAdapter,
 )
 from tui_lora.core.sampling import Sampling
 from tui_lora.core.text import clean
 from tui_lora.store.adapters import ChatTarget
 from tui_lora.store.launch import start_chat
-from tui_lora.store.pipe import PipeWorker
 from tui_lora.ui.chat_facts import (
     AnswerCame,
     AnswerOver,
     Ended,
-    Growing,
     LinkChanged,
     LinkState,
-    last_words,
+    TokensCame,
     voice_of,
 )
+from tui_lora.ui.chat_process import ChatProcess, Pipe
 
 if TYPE_CHECKING:
     from textual.app import App
 
     from tui_lora.core.chat_fit import ChatFit
-
-Pipe = PipeWorker[ToChat, FromChat]
 
 
 class ChatLink:
@@ -70,13 +66,15 @@ class ChatLink:
         self.state = LinkState()
         self.agreed: set[object] = set()
         """Bases that the user wanted loaded though it was not sure that they fit."""
-        self._loop = loop
+        self._process = ChatProcess(loop, self._heard, self._gone)
         self._listeners: list[MessagePump] = []
-        self._pipe: Pipe | None = None
-        self._serial = 0
-        self._unsent: list[ToChat] = []
         self._asked: list[str] = []
-        self._adapters: deque[str] = deque()
+        self._loading: deque[str] = deque()
+
+    @property
+    def pipe(self) -> Pipe | None:
+        """The worker, once its process was started."""
+        return self._process.pipe
 
     def tell(self, listener: MessagePump) -> None:
         """Post what happens to `listener` from now on."""
@@ -94,19 +92,30 @@ class ChatLink:
         return self.state.alive and now is not None and now.base == target.base
 
     def open(self, target: ChatTarget, fit: ChatFit | None = None) -> None:
-        """Have the target's base in memory, in the place of another, and its adapter beside it;
-        `fit` is what was counted of it.
+        """Have the target's base in memory, in the place of another, and its adapter beside it (or
+        the whole model that it names); `fit` is what was counted of it.
 
         An adapter is read again each time: a run that went on has written another.
         """
         if not self.holds(target):
             self._restart(target, fit)
-        if target.adapter is not None:
-            voice = voice_of(target)
-            self._adapters.append(voice)
-            if self.state.phase == "ready":
-                self._now(label=f"loading the adapter {clean(target.name)}", problem="")
-            self._send(LoadAdapter(name=voice, path=str(target.adapter)))
+        voice = voice_of(target)
+        message: LoadAdapter | LoadModel
+        if target.whole is not None:
+            message = LoadModel(name=voice, path=str(target.whole))
+        elif target.adapter is not None:
+            message = LoadAdapter(name=voice, path=str(target.adapter))
+        else:
+            return
+        what = "model" if target.whole is not None else "adapter"
+        self._loading.append(f"loading the {what} {clean(target.name)}")
+        if self.state.phase == "ready":
+            self._now(label=self._loads(), problem="")
+        self._process.send(message)
+
+    def unload(self, voice: str) -> None:
+        """Free what a voice holds beside the base."""
+        self._process.send(UnloadAdapter(name=voice))
 
     def ask(
         self,
@@ -136,16 +145,20 @@ class ChatLink:
         """Have a classifier say what `text` is."""
         return self._put_question(Predict(id=uuid.uuid4().hex, name=voice, text=text))
 
-    def _put_question(self, question: Ask | Predict) -> str:
+    def look_at_tokens(self, look: LookAtTokens) -> None:
+        """Ask for the tokens of an answer: `TokensCame`, or `AnswerOver` with what is wrong."""
+        self._put_question(look)
+
+    def _put_question(self, question: Ask | Predict | LookAtTokens) -> str:
         self._asked.append(question.id)
         if self.state.alive:
-            self._send(question)
+            self._process.send(question)
         else:
             self._over(question.id, None, self.state.problem or "no model is loaded.")
         return question.id
 
     def cancel(self, id: str) -> None:
-        self._send(Cancel(id=id))
+        self._process.send(Cancel(id=id))
 
     def wait(self, target: ChatTarget, label: str) -> None:
         """Say that a target is waited for; what is in memory is put away, and nothing is loaded."""
@@ -154,73 +167,21 @@ class ChatLink:
 
     def close(self) -> None:
         """End the worker; what it held is free a moment later."""
-        pipe, self._pipe = self._pipe, None
-        self._serial += 1
-        self._unsent.clear()
-        self._adapters.clear()
+        self._process.close()
+        self._loading.clear()
         self._fail_all("the model was put away.")
-        if pipe is not None:
-            # Not a daemon: leaving waits until the worker is gone.
-            threading.Thread(target=pipe.close, name="chat-end").start()
         self._put(LinkState())
 
-    # Starting.
-
     def _restart(self, target: ChatTarget, fit: ChatFit | None) -> None:
-        before, self._pipe = self._pipe, None
-        self._serial += 1
-        self._unsent.clear()
-        self._adapters.clear()
+        another = self._process.restart(lambda: start_chat(target))
+        self._loading.clear()
         self._fail_all("another model took its place.")
-        label = "starting" if before is None else "putting the other model away"
+        label = "putting the other model away" if another else "starting"
         self._put(LinkState("loading", target, label, time.monotonic(), fit=fit))
-        args = (target, before, self._serial)
-        threading.Thread(target=self._start, args=args, name="chat-start", daemon=True).start()
-
-    def _start(self, target: ChatTarget, before: Pipe | None, serial: int) -> None:
-        if before is not None:
-            before.close()
-        grown = Growing()
-
-        def heard(message: FromChat) -> None:
-            due = grown.due(message)
-            if due is not None:
-                self._hand_over(lambda: self._heard(serial, due))
-
-        try:
-            pipe: Pipe = PipeWorker(
-                start_chat(target),
-                sends=TO_CHAT,
-                hears=FROM_CHAT,
-                on_message=heard,
-                on_end=lambda code, words: self._hand_over(
-                    lambda: self._ended(serial, code, words)
-                ),
-            )
-        except OSError as error:
-            why = f"the chat worker could not be started: {error.strerror}."
-            self._hand_over(lambda: self._gone(serial, why))
-            return
-        self._hand_over(lambda: self._started(serial, pipe))
-
-    def _hand_over(self, call: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # the UI has left
-            self._loop.call_soon_threadsafe(call)
-
-    def _started(self, serial: int, pipe: Pipe) -> None:
-        if serial != self._serial:
-            threading.Thread(target=pipe.close, name="chat-end").start()
-            return
-        self._pipe = pipe
-        unsent, self._unsent = self._unsent, []
-        for message in unsent:
-            self._send(message)
 
     # Hearing.
 
-    def _heard(self, serial: int, message: FromChat) -> None:
-        if serial != self._serial:
-            return
+    def _heard(self, message: FromChat) -> None:
         match message:
             case AnswerGrew():
                 text = clean(message.text)
@@ -229,39 +190,60 @@ class ChatLink:
                 self._over(message.id, message.model_copy(update={"text": clean(message.text)}))
             case Predicted():
                 self._over(message.id, message)
+            case TokensShown(id=id) if id in self._asked:
+                self._asked.remove(id)
+                self._post(lambda: TokensCame(message))
             case Loading():
                 self._now(label=message.label, expect_s=message.expect_s)
             case Ready():
-                label = "loading the adapter" if self._adapters else ""
-                self._now(phase="ready", ready=message, label=label, expect_s=None)
+                self._now(phase="ready", ready=message, label=self._loads(), expect_s=None)
             case AdapterLoaded():
-                self._adapter_done(self.state.voices | {message.name}, "")
+                gib = {**self.state.gib}
+                if message.gib is not None:
+                    gib[message.name] = message.gib
+                self._loaded(
+                    voices=self.state.voices | {message.name},
+                    gib=gib,
+                    fixed={**self.state.fixed, message.name: message.fixed},
+                    warning=message.warning,
+                )
+            case AdapterUnloaded():
+                gib = {name: held for name, held in self.state.gib.items() if name != message.name}
+                self._now(voices=self.state.voices - {message.name}, gib=gib)
+            case MemoryHeld():
+                self._now(memory=message)
             case ChatFailed(id=str()):
                 self._over(message.id or "", None, message.message)
             case ChatFailed(fatal=True):
                 self._now(problem=message.message)
             case ChatFailed():
-                self._adapter_done(self.state.voices, message.message)
+                self._loaded(problem=message.message)
             case _:
                 pass
 
-    def _adapter_done(self, voices: frozenset[str], problem: str) -> None:
+    def _loaded(self, **changes: object) -> None:
         # The worker takes them in the order they were sent.
-        if self._adapters:
-            self._adapters.popleft()
-        label = "loading the adapter" if self._adapters else ""
-        self._now(voices=voices, label=label, problem=problem)
+        if self._loading:
+            self._loading.popleft()
+        self._now(label=self._loads(), **changes)
 
-    def _ended(self, serial: int, code: int, words: str) -> None:
+    def _loads(self) -> str:
+        """What is loaded beside the base now, in words; nothing is nothing."""
+        return self._loading[0] if self._loading else ""
+
+    def _gone(self, why: str) -> None:
         told = self.state.problem if self.state.phase == "loading" else ""
-        self._gone(serial, told or last_words(code, words))
-
-    def _gone(self, serial: int, why: str) -> None:
-        if serial != self._serial:
-            return
-        self._pipe = None
-        self._serial += 1
-        self._now(phase="ended", label="", expect_s=None, problem=why, voices=frozenset())
+        why = told or why
+        self._loading.clear()
+        self._now(
+            phase="ended",
+            label="",
+            expect_s=None,
+            problem=why,
+            voices=frozenset(),
+            gib={},
+            memory=None,
+        )
         self._fail_all(why)
 
     # Telling.
@@ -287,12 +269,6 @@ class ChatLink:
     def _post(self, make: Callable[[], Message]) -> None:
         for listener in self._listeners:
             listener.post_message(make())
-
-    def _send(self, message: ToChat) -> None:
-        if self._pipe is None:
-            self._unsent.append(message)
-        else:
-            self._pipe.send(message)
 
 
 _LINKS: WeakKeyDictionary[App[object], ChatLink] = WeakKeyDictionary()

@@ -1,49 +1,38 @@
-"""One conversation as the Chat screen holds it: who takes part, what was said, where it is kept."""
+"""One conversation as the Chat screen holds it: what is asked of whom, and where it is kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from textual.content import Content
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 from tui_lora.core.chat import BASE
-from tui_lora.core.text import one_line
+from tui_lora.core.kept_chat import KeptChat, voice_lines
+from tui_lora.core.sampling_set import SamplingSet
 from tui_lora.core.transcript import Answer, Exchange, Transcript
 from tui_lora.store.adapters import ChatTarget
 from tui_lora.store.chats import ChatFile
-from tui_lora.store.paths import SessionPaths
+from tui_lora.store.kept_voices import kept_base, kept_voice
+from tui_lora.store.paths import user_chats
 from tui_lora.ui.chat_facts import Ended, voice_of
 from tui_lora.ui.chat_link import ChatLink
-from tui_lora.ui.ink import ACCENT, DIM, STRONG, dim, join
-from tui_lora.ui.screens.sampling import Sampling
+from tui_lora.ui.voices import Voice, Voices
 
 KEPT_CHANCES = 10
 
 
-@dataclass(frozen=True)
-class Voice:
-    """Somebody who answers: `name` on the wire, `label` on the screen.
-
-    A `classifier` is given a text and says which label it has.
-    """
-
-    name: str
-    label: str
-    session: SessionPaths | None = None
-    classifier: bool = False
-
-
 class Conversation:
-    """Voices of one base. `turn` points at the voice that answers next."""
+    """Of the voices of one base; kept in the folder of the first session among them, or of the user
+    where there is none."""
 
     def __init__(self, link: ChatLink, not_kept: Callable[[OSError], object]) -> None:
         self._link = link
         self._not_kept = not_kept
         self._file: ChatFile | None = None
+        self._told: object = None
         self.target: ChatTarget | None = None
-        self.voices: list[Voice] = []
-        self.turn = 0
+        self.voices = Voices()
+        self._targets: dict[str, ChatTarget] = {}
         self.transcript = Transcript()
 
     @property
@@ -56,28 +45,30 @@ class Conversation:
         return self.target is not None and self.target.classifier
 
     @property
-    def next_voice(self) -> Voice | None:
-        return self.voices[self.turn] if self.voices else None
+    def targets(self) -> list[ChatTarget]:
+        """All that must be loaded for these voices."""
+        found = [self._targets[v.name] for v in self.voices.all if v.name in self._targets]
+        return [target for target in found if voice_of(target) != BASE] or found
 
     def join(self, target: ChatTarget) -> bool:
         """Let a target take part and answer next; True when that begins another conversation."""
         anew = self.target is not None and self.target.base != target.base
-        if anew or not self.voices:
+        if anew:
             self.renew()
-            # A classifier's base has an untrained head, which has nothing to say.
-            self.voices = [] if target.classifier else [Voice(BASE, BASE)]
+        if anew or not self.voices.all:
+            self.voices.begin(target.classifier)
         self.target = target
-        voice = Voice(voice_of(target), target.name, target.session, target.classifier)
-        if target.adapter is None:
-            self.turn = len(self.voices) - 1
-            return anew
-        self.voices = [voice, *(v for v in self.voices if v.name != voice.name)]
-        self.turn = 0
+        self._targets[voice_of(target)] = target
+        self.voices.join(target)
         return anew
 
-    def switch(self) -> None:
-        if self.voices:
-            self.turn = (self.turn + 1) % len(self.voices)
+    def leave(self) -> Voice | None:
+        """The voice that answers next takes part no more; what it held is freed."""
+        voice = self.voices.next
+        if voice is not None:
+            self.voices.leave()
+            self._link.unload(voice.name)
+        return voice
 
     def renew(self) -> None:
         """Begin anew with the same voices; what was said is kept in its file."""
@@ -85,51 +76,140 @@ class Conversation:
         self.transcript = Transcript()
         self.close()
 
+    def reopen(self, kept: KeptChat, path: Path) -> None:
+        """Go on with a conversation that was kept in `path`; whoever joins now answers in it."""
+        self.renew()
+        self.target, self.voices = None, Voices()
+        self.transcript = kept.transcript
+        self._file = ChatFile(path.parent, self._not_kept, path)
+
+    @property
+    def path(self) -> Path | None:
+        """Where it is kept; None before the first message."""
+        return self._file.path if self._file is not None else None
+
     def close(self) -> None:
+        self._told = None
         if self._file is not None:
             self._file.close()
             self._file = None
 
+    # Asking.
+
     def ask(
-        self, text: str, sampling: Sampling, *, together: bool, reference: str = ""
+        self,
+        text: str,
+        sampling: SamplingSet,
+        voices: Sequence[Voice],
+        *,
+        reference: str = "",
+        plain: bool = False,
+        aliases: Sequence[str] = (),
     ) -> Exchange:
-        """Have the next voice answer, or all of them one after the other."""
-        exchange = Exchange(text, reference=reference)
+        """Have these voices answer one after the other; with `aliases` nobody is named."""
+        exchange = Exchange(text, reference=reference, plain=plain, system=sampling.system)
         self.transcript.exchanges.append(exchange)
         self._keep(
             role="user",
             content=text,
-            system=sampling.system,
-            temperature=sampling.temperature,
-            max_new_tokens=sampling.max_new_tokens,
-            seed=sampling.seed,
+            **sampling.kept(),
+            **({"plain": True} if plain else {}),
+            **({"reference": reference} if reference else {}),
         )
-        here = [self.voices[self.turn]] if not together else list(reversed(self.voices))
-        for voice in here:
-            self._answer(exchange, voice, sampling)
+        for at, voice in enumerate(voices):
+            answer = self._ask(exchange, voice, sampling)
+            if aliases:
+                answer.alias, answer.cover = aliases[at], "all"
+            exchange.answers.append(answer)
         return exchange
 
-    def catch_up(self, sampling: Sampling) -> tuple[Exchange, list[Answer]] | None:
+    def catch_up(self, sampling: SamplingSet) -> tuple[Exchange, list[Answer]] | None:
         """Have the others answer the last message too; None when everybody did."""
-        if not self.transcript.exchanges:
+        exchange = self.transcript.last
+        if exchange is None:
             return None
-        exchange = self.transcript.exchanges[-1]
-        missing = [v for v in reversed(self.voices) if exchange.by(v.name) is None]
-        answers = [self._answer(exchange, voice, sampling) for voice in missing]
+        missing = [v for v in self.voices.heard if exchange.by(v.name) is None]
+        answers = [self._ask(exchange, voice, sampling) for voice in missing]
+        exchange.answers += answers
         return (exchange, answers) if answers else None
+
+    def at_hand(self) -> tuple[Exchange, Answer] | None:
+        """What the next voice answered to the last message, or else the only answer to it."""
+        exchange, voice = self.transcript.last, self.voices.next
+        if exchange is None or voice is None:
+            return None
+        answer = exchange.by(voice.name)
+        if answer is None and len(exchange.answers) == 1:
+            answer = exchange.answers[0]
+        return (exchange, answer) if answer is not None else None
+
+    def again(self, sampling: SamplingSet) -> tuple[Exchange, Answer, Answer | None] | None:
+        """Have the next voice answer the last message again, from another seed; returns the new
+        answer and the one whose place it takes."""
+        exchange, voice = self.transcript.last, self.voices.next
+        if exchange is None or voice is None:
+            return None
+        before = exchange.by(voice.name)
+        if before is not None and before.seed is not None:
+            drawn = not sampling.values.greedy
+            sampling = sampling.seeded(before.seed + 1 if drawn else sampling.values.seed)
+        answer = self._ask(exchange, voice, sampling)
+        return exchange, answer, exchange.put(answer)
+
+    def carry_on(self, sampling: SamplingSet) -> tuple[Exchange, Answer, Answer] | None:
+        """Have a cut answer carried on by who gave it; returns the one that stands for it now."""
+        found = self.at_hand()
+        if found is None:
+            return None
+        exchange, cut = found
+        voice = next((v for v in self.voices.all if v.name == cut.voice), None)
+        if voice is None or not cut.cut:
+            return None
+        answer = self._ask(exchange, voice, sampling, begun=cut)
+        exchange.put(answer)
+        return exchange, answer, cut
+
+    def cut(self, exchange: Exchange) -> None:
+        """Go on from before a message; what was said since stays in the file."""
+        self.transcript.cut(exchange)
+        self._keep(role="cut", content="", keep=len(self.transcript.exchanges))
+
+    def _ask(
+        self, exchange: Exchange, voice: Voice, sampling: SamplingSet, begun: Answer | None = None
+    ) -> Answer:
+        if voice.classifier:
+            id = self._link.predict(voice.name, exchange.question)
+            return Answer(id, voice.name, voice.label)
+        id = self._link.ask(
+            voice.name,
+            self.transcript.turns(exchange, voice.name, sampling.system),
+            sampling.values,
+            strength=voice.strength,
+            begun=begun.text if begun is not None else "",
+            plain=exchange.plain,
+        )
+        answer = Answer(
+            id, voice.name, voice.label, strength=voice.strength, seed=sampling.values.seed
+        )
+        if begun is not None:
+            answer.text = answer.begun = begun.text
+            answer.tokens = answer.begun_tokens = begun.tokens
+        return answer
+
+    # Hearing.
 
     def came(self, id: str, text: str, tokens: int) -> Answer | None:
         found = self.transcript.answer(id)
         if found is None or not found[1].running:
             return None
-        found[1].text, found[1].tokens = text, tokens
+        found[1].grow(text, tokens)
         return found[1]
 
-    def over(self, id: str, ended: Ended | None, problem: str) -> Answer | None:
+    def over(self, id: str, ended: Ended | None, problem: str) -> tuple[Exchange, Answer] | None:
         found = self.transcript.answer(id)
         if found is None:
             return None
-        answer = found[1]
+        exchange, answer = found
         if ended is not None:
             answer.end(ended)
         else:
@@ -138,13 +218,17 @@ class Conversation:
             role="assistant",
             content=answer.text,
             name=answer.label,
+            **({"voice": answer.voice} if answer.voice != answer.label else {}),
+            message=self.transcript.exchanges.index(exchange),
             tokens=answer.tokens,
             seconds=answer.seconds,
             ended_by=answer.ended_by,
+            **({"strength": answer.strength} if answer.strength != 1 else {}),
+            **({"seed": answer.seed} if answer.seed is not None else {}),
             **({"problem": problem} if problem else {}),
             **({"chances": _kept(answer)} if answer.chances else {}),
         )
-        return answer
+        return exchange, answer
 
     def stop(self) -> list[Answer]:
         """Cancel what is being written or waits; what was written stays."""
@@ -154,38 +238,28 @@ class Conversation:
             answer.ended_by = "cancel"
         return stopped
 
-    def _answer(self, exchange: Exchange, voice: Voice, sampling: Sampling) -> Answer:
-        if voice.classifier:
-            id = self._link.predict(voice.name, exchange.question)
-        else:
-            id = self._link.ask(
-                voice.name,
-                self.transcript.turns(exchange, voice.name, sampling.system),
-                sampling.drawn(),
-            )
-        answer = Answer(id, voice.name, voice.label)
-        exchange.answers.append(answer)
-        return answer
-
     def _keep(self, **message: object) -> None:
         if self._file is None:
-            session = next((v.session for v in self.voices if v.session is not None), None)
-            if session is None:
-                return
-            self._file = ChatFile(session.chats, self._not_kept)
-        self._file.add(**message)
+            session = next(iter(self.voices.sessions), None)
+            folder = session.chats if session is not None else user_chats()
+            self._file = ChatFile(folder, self._not_kept)
+        who = self._who()
+        if who == self._told:
+            who = {}
+        else:
+            self._told = who
+        self._file.add(**message, **who)
+
+    def _who(self) -> dict[str, Any]:
+        """The base, and those who take part beside it."""
+        if self.target is None:
+            return {}
+        there = (
+            kept_voice(v.name, v.label, v.session, whole=v.whole, classifier=v.classifier)
+            for v in self.voices.all
+        )
+        return voice_lines(kept_base(self.target), there)
 
 
 def _kept(answer: Answer) -> dict[str, float]:
     return {chance.label: chance.probability for chance in answer.chances[:KEPT_CHANCES]}
-
-
-def voices_row(conversation: Conversation) -> Content:
-    """Everybody who takes part, the one who answers next marked."""
-    pieces = []
-    for at, voice in enumerate(conversation.voices):
-        here = at == conversation.turn
-        look = DIM if not here else STRONG if voice.name == BASE else f"bold {ACCENT}"
-        pieces.append(join(("● " if here else "○ ", look), (one_line(voice.label), look)))
-    does = "predicts  " if conversation.predicting else "answers  "
-    return join(dim(does), Content("   ").join(pieces))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textual import on, work
 from textual.message import Message
 
+from tui_lora.ui.inspector import Answered, InspectorChanged
 from tui_lora.ui.talking import TalkingPage
 
 if TYPE_CHECKING:
@@ -27,6 +28,14 @@ class HeldOutRead(Message, bubble=False):
 
     def __init__(self, paths: SessionPaths, found: HeldOut) -> None:
         self.paths, self.found = paths, found
+        super().__init__()
+
+
+class HeldOutElsewhere(Message, bubble=False):
+    """Only the inspect worker can read a session's dataset."""
+
+    def __init__(self, paths: SessionPaths, spec: dict[str, Any]) -> None:
+        self.paths, self.spec = paths, spec
         super().__init__()
 
 
@@ -78,6 +87,7 @@ class DeckPage(TalkingPage):
     def __init__(self) -> None:
         super().__init__()
         self.deck = Deck()
+        self._asked_of: SessionPaths | None = None
 
     def question_drawn(self, text: str) -> None:
         """The next question."""
@@ -93,7 +103,49 @@ class DeckPage(TalkingPage):
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="held-out")
     def _read(self, paths: SessionPaths) -> None:
-        self.post_message(read_held_out(paths))
+        from tui_lora.store.heldout import read_elsewhere
+        from tui_lora.store.spec_file import read_spec
+
+        spec = read_spec(paths.spec)
+        if read_elsewhere(spec):
+            self.post_message(HeldOutElsewhere(paths, spec.model_dump(mode="json")))
+        else:
+            self.post_message(read_held_out(paths))
+
+    @on(HeldOutElsewhere)
+    def _ask_worker(self, fact: HeldOutElsewhere) -> None:
+        from tui_lora.core.inspect import ReadHeldOut
+
+        self.say("the inspect worker reads the held-out rows …")
+        self._asked_of = fact.paths
+        inspector = self.bench.inspector
+        inspector.answer_to(self.post_message, "held_out")
+        inspector.start()
+        inspector.ask("held_out", ReadHeldOut, spec=fact.spec, limit=AT_MOST)
+
+    @on(Answered)
+    def _worker_answered(self, fact: Answered) -> None:
+        from tui_lora.core import inspect
+        from tui_lora.store.heldout import HeldOut, Question
+
+        fact.stop()
+        asked, answer = self._asked_of, fact.answer
+        if asked is None or fact.kind != "held_out":
+            return
+        if isinstance(answer, inspect.HeldOutRead):
+            self._asked_of = None
+            found = tuple(Question(**dict(one)) for one in answer.questions)
+            self.post_message(HeldOutRead(asked, HeldOut(found, answer.source)))
+        elif isinstance(answer, inspect.InspectFailed):
+            self._asked_of = None
+            self.say(answer.message, "error")
+
+    @on(InspectorChanged)
+    def _worker_changed_too(self, fact: InspectorChanged) -> None:
+        fact.stop()
+        if self._asked_of is not None and fact.state == "ended":
+            self._asked_of = None
+            self.say(f"the inspect worker ended: {fact.words}", "error")
 
     @on(HeldOutRead)
     def _held_out_read(self, fact: HeldOutRead) -> None:

@@ -6,15 +6,18 @@ Nothing is loaded that was not found to fit, or that the user was not asked abou
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from textual import on, work
 from textual.binding import Binding
 from textual.content import Content
 from textual.message import Message
 from textual.timer import Timer
 
+from tui_lora.core.chat import BASE
 from tui_lora.core.chat_memory import Place
 from tui_lora.core.sensors import SensorReading
-from tui_lora.core.text import duration, one_line, shorten_middle
+from tui_lora.core.text import duration, number, one_line, shorten_middle
 from tui_lora.store.adapters import ChatTarget
 from tui_lora.store.chat_room import ChatRoom, held_to
 from tui_lora.ui.chat_facts import LinkChanged, LinkState, voice_of
@@ -26,6 +29,8 @@ from tui_lora.ui.screens.no_room import NoRoom
 from tui_lora.ui.screens.question import Question
 
 WAIT_EVERY_S = 3.0
+OF_ITSELF = ("name", "adapter", "session", "classifier", "whole")
+"""What a target is beside its base."""
 LOOKS_AFTER = 4
 """Looks once what was waited for has ended: its memory is free a moment later, and read later."""
 
@@ -45,9 +50,9 @@ class TalkingPage(Page):
     ]
 
     class Looked(Message, bubble=False):
-        """It is known whether there is room for a target."""
+        """It is known whether there is room for some targets of one base."""
 
-        def __init__(self, asked: ChatTarget, room: ChatRoom) -> None:
+        def __init__(self, asked: tuple[ChatTarget, ...], room: ChatRoom) -> None:
             self.asked, self.room = asked, room
             super().__init__()
 
@@ -55,7 +60,7 @@ class TalkingPage(Page):
         super().__init__()
         self._clock: Timer | None = None
         self._patience: Timer | None = None
-        self._awaited: ChatTarget | None = None
+        self._awaited: tuple[ChatTarget, ...] = ()
         self._looks_after = 0
 
     @property
@@ -71,54 +76,63 @@ class TalkingPage(Page):
         self.link.forget(self)
 
     def opened(self, target: ChatTarget) -> None:
-        """The target's base is in memory or being loaded, its adapter beside it."""
+        """The target's base is in memory or being loaded, its adapter beside it; called for each
+        target that was asked for."""
 
     def show_link(self) -> None:
         """Draw what the worker does; called once a second while it loads."""
 
-    def talk_to(self, target: ChatTarget) -> None:
-        """Load the target where there is room for it; else say so, and what else could be done."""
+    def talk_to(self, *targets: ChatTarget) -> None:
+        """Load targets of one base where there is room for them; else say so, and what else could
+        be done."""
         self._wait_no_more()
-        state, loaded = self.link.state, self.link.holds(target)
-        if loaded and (target.adapter is None or voice_of(target) in state.voices):
-            self._open(ChatRoom.of_loaded(target))
+        state, loaded = self.link.state, self.link.holds(targets[0])
+        new = tuple(t for t in targets if not (loaded and self._is_there(t)))
+        for target in targets:
+            if target not in new:
+                self._open((target,), ChatRoom.of_loaded(target))
+        if not new:
             return
         # What the base in memory takes is free once it was put away for another. It must be in the
         # reading then, which may be from before it was loaded.
         held = {} if loaded else state.held
-        self._look_around(target, None if held else self.bench.sensors, held, loaded)
+        self._look_around(new, None if held else self.bench.sensors, held, loaded)
+
+    def _is_there(self, target: ChatTarget) -> bool:
+        voice = voice_of(target)
+        return voice == BASE or voice in self.link.state.voices
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="look")
     def _look_around(
         self,
-        target: ChatTarget,
+        targets: tuple[ChatTarget, ...],
         reading: SensorReading | None,
         held: dict[Place, float],
         loaded: bool,
     ) -> None:
         from tui_lora.store.chat_room import look_for_room
 
-        room = look_for_room(self.bench.root, [target], reading, gained=held, loaded=loaded)
-        self.post_message(self.Looked(target, room))
+        room = look_for_room(self.bench.root, targets, reading, gained=held, loaded=loaded)
+        self.post_message(self.Looked(targets, room))
 
     @on(Looked)
     def _looked(self, fact: Looked) -> None:
-        room, fit = fact.room, fact.room.fit
-        if self._awaited is not None:
-            self._looked_while_waiting(fact.asked, room)
+        asked, room, fit = fact.asked, fact.room, fact.room.fit
+        if self._awaited:
+            self._looked_while_waiting(asked, room)
         elif fit.verdict == "does_not_fit":
-            self._refuse(room)
+            self._refuse(asked, room)
         elif fit.verdict == "fits" or room.target.base in self.link.agreed:
-            self._open(room)
+            self._open(asked, room)
         elif fit.beside:
-            self._ask(room)
+            self._ask(asked, room)
         else:
             # Nobody but the chat itself can come to harm.
-            self._open(room)
+            self._open(asked, room)
             words = "tight" if fit.verdict == "tight" else "whether it fits is not known"
             self.say(f"{words}: {fit.sentence}", "warning")
 
-    def _ask(self, room: ChatRoom) -> None:
+    def _ask(self, asked: tuple[ChatTarget, ...], room: ChatRoom) -> None:
         tight = room.fit.verdict == "tight"
         detail = f"{room.fit.sentence} " + (
             "That is tight: less than 5% would be left."
@@ -129,56 +143,61 @@ class TalkingPage(Page):
         def answered(yes: bool | None) -> None:
             if yes:
                 self.link.agreed.add(room.target.base)
-                self._open(room)
+                self._open(asked, room)
 
         title = f"Load a model beside {room.beside}?"
         self.app.push_screen(Question(title, detail, "load it", "leave it"), answered)
 
-    def _refuse(self, room: ChatRoom) -> None:
+    def _refuse(self, asked: tuple[ChatTarget, ...], room: ChatRoom) -> None:
         def chosen(kind: str | None) -> None:
             if kind == "wait":
-                self._wait_for(room)
+                self._wait_for(asked, room)
             for way in room.ways:
                 if way.kind == kind:
-                    self._open(ChatRoom(way.target, way.fit))
+                    self._open(asked, ChatRoom(way.target, way.fit))
 
         self.app.push_screen(NoRoom(room), chosen)
 
-    def _open(self, room: ChatRoom) -> None:
-        self.link.open(held_to(room.target, room.fit), room.fit)
-        self.opened(room.target)
+    def _open(self, asked: tuple[ChatTarget, ...], room: ChatRoom) -> None:
+        """Load them as room was found for the first of them: on one base, in one place."""
+        for target in asked:
+            own = {name: getattr(target, name) for name in OF_ITSELF}
+            found = replace(room.target, **own)
+            self.link.open(held_to(found, room.fit), room.fit)
+            self.opened(found)
 
     # Waiting until there is room.
 
-    def _wait_for(self, room: ChatRoom) -> None:
+    def _wait_for(self, asked: tuple[ChatTarget, ...], room: ChatRoom) -> None:
         self.link.wait(room.target, f"waits for {room.beside} to end, and opens then")
-        self._awaited, self._looks_after = room.target, 0
+        self._awaited, self._looks_after = asked, 0
         if self._patience is not None:
             self._patience.resume()
 
     def _wait_no_more(self) -> None:
-        self._awaited = None
+        self._awaited = ()
         if self._patience is not None:
             self._patience.pause()
         if self.link.state.phase == "waiting":
             self.link.close()
 
     def _look_again(self) -> None:
-        if self._awaited is None or self.link.state.phase != "waiting":
+        if not self._awaited or self.link.state.phase != "waiting":
             # Another page has had something loaded.
-            self._awaited = None
+            self._awaited = ()
             if self._patience is not None:
                 self._patience.pause()
             return
         self._look_around(self._awaited, self.bench.sensors, {}, False)
 
-    def _looked_while_waiting(self, asked: ChatTarget, room: ChatRoom) -> None:
+    def _looked_while_waiting(self, asked: tuple[ChatTarget, ...], room: ChatRoom) -> None:
         if asked is not self._awaited or self.link.state.phase != "waiting":
             return
         if room.fit.verdict in ("fits", "tight"):
             self._wait_no_more()
-            self._open(room)
-            self.post_message(Said(f"there is room now: loading {one_line(asked.name)}.", "good"))
+            self._open(asked, room)
+            name = one_line(asked[0].name)
+            self.post_message(Said(f"there is room now: loading {name}.", "good"))
         elif not room.fit.beside:
             self._looks_after += 1
             if self._looks_after == LOOKS_AFTER:
@@ -243,5 +262,15 @@ def link_row(state: LinkState, width: int, now: float) -> Content:
         where = f"{device} · {dtype}"
         if scheme != "none":
             where = f"{device} · {scheme}, computed in {dtype}"
-        return join((short, DIM), dim(f"   {where} · loaded in {duration(state.ready.seconds)}"))
+        said = f"   {where} · loaded in {duration(state.ready.seconds)}"
+        return join((short, DIM), dim(said), held_words(state))
     return Content("")
+
+
+def held_words(state: LinkState) -> Content:
+    """` · holds 1.21 GiB`: what the worker takes up; nothing where it did not say."""
+    if state.memory is None:
+        return Content("")
+    memory = state.memory
+    held = memory.reserved_gib if memory.reserved_gib is not None else memory.allocated_gib
+    return join(dim(" · holds "), ink(number(held)), dim(" GiB"))

@@ -1,26 +1,26 @@
-"""Chat: talk to a base and the adapters on it. Layout and intents; the worker is `chat_link`."""
+"""Chat: talk to a base and what stands beside it. Layout and choosing; the rest is in
+`chat_answers` and `chat_voices`, the worker in `ui/chat_link`."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Horizontal
-from textual.widgets import Input
 
+from tui_lora.core.chat import BASE
 from tui_lora.core.text import one_line
-from tui_lora.core.transcript import Answer
 from tui_lora.store.adapters import ChatTarget
-from tui_lora.ui.chat_facts import AnswerCame, AnswerOver
-from tui_lora.ui.conversation import Conversation, voices_row
-from tui_lora.ui.held_out_deck import TOLD, DeckPage
+from tui_lora.ui.blind import TIE
 from tui_lora.ui.ink import ACCENT, DIM, STRONG, between, dim, ink, join, right
 from tui_lora.ui.keymap import place
 from tui_lora.ui.messages import Said
+from tui_lora.ui.screens.chat_kept import KeptPage
 from tui_lora.ui.screens.chat_keys import KEYS, TYPING
-from tui_lora.ui.screens.sampling import Sampling, SamplingForm
 from tui_lora.ui.talking import link_row
+from tui_lora.ui.voices import voices_row
 from tui_lora.ui.widgets.composer import Composer
 from tui_lora.ui.widgets.exchange import Prose, Talk
 from tui_lora.ui.widgets.line import Line
@@ -30,6 +30,8 @@ HINTS = (
     ("Enter", "sends; Esc leaves the writing, and single keys hold"),
     ("Tab", "switches who answers next; nothing is loaded again"),
     ("^s", "everybody answers, side by side; also the last message again"),
+    ("t", "outside the writing: more voices; Space marks several"),
+    ("B", "outside the writing: nobody is named, and you vote for the best"),
     ("h", "outside the writing: the next held-out question"),
 )
 PREDICT_HINTS = (
@@ -37,37 +39,43 @@ PREDICT_HINTS = (
     ("h", "outside the writing: the next held-out text, with its true label"),
     ("↑", "what you asked before"),
 )
-WAIT = "an answer is still being written; Esc stops it."
+NO_TEMPLATE = (
+    "this model has no chat template, so a plain one is used; c carries a text on instead."
+)
 
 
-class ChatScreen(DeckPage):
+class ChatScreen(KeptPage):
     TITLE_WORD = "Chat"
     CSS_PATH = "chat.tcss"
     HELP = (
         "Talk to a model, and to adapters on it. The base is loaded once; Tab switches who answers "
-        "next, without loading again. Each voice reads its own earlier answers, and another's only "
-        "where it gave none. With a session's adapter the conversation is kept in its chats/ "
-        "folder. A classifier gives labels instead: each with its probability, the likeliest "
-        "first. The chat worker ends when you leave."
+        "next, without loading again. t lists what can stand beside it: adapters, checkpoints, "
+        "merged models, several at once marked with Space. Each voice reads its own earlier "
+        "answers, and another's only where it gave none. Blind, nobody is named until you have "
+        "voted, and the texts come all at once, since their speed would tell who writes; votes are "
+        "kept in the sessions' notes. Below an answer stand its tokens, how many a second, after "
+        "how long the first came, and how many the context has left. The conversation is kept in "
+        "the first session's chats/ folder. A classifier gives labels instead: each with its "
+        "probability, the likeliest first. The chat worker ends when you leave."
     )
     BINDINGS = KEYS
 
     def __init__(self) -> None:
         super().__init__()
-        self.sampling = Sampling()
-        self.conversation: Conversation
+        self._warned = ""
+        self._rules = self._when()
 
     def compose_body(self) -> ComposeResult:
         yield TargetList(self.bench.root, id="targets")
         yield Line(id="voices")
         yield Prose(id="link")
+        yield Line(id="score")
         yield Talk(id="talk")
         with Horizontal(id="ask"):
             yield Line(id="prompt")
             yield Composer(id="composer")
 
     def on_mount(self) -> None:
-        self.conversation = Conversation(self.link, self._not_kept)
         keys = [("p", "an adapter's folder or a model, by its path")]
         keys += [("2", "put a run together; its adapter appears here")] if place("model") else []
         keys += [("1", "look at the sessions")]
@@ -75,19 +83,17 @@ class ChatScreen(DeckPage):
         self.query_one(TargetList).show_empty(about, *keys)
         self._choose()
 
-    def on_unmount(self) -> None:
-        self.conversation.close()
-
     def on_screen_resume(self) -> None:
         if self.choosing:
             self._list()
-        elif (chosen := self.bench.session) is not None and all(
-            voice.session != chosen for voice in self.conversation.voices
-        ):
+        elif (
+            chosen := self.bench.session
+        ) is not None and chosen not in self.conversation.voices.sessions:
             self.say(f"t talks to {chosen.name}, which is chosen now.")
 
     def on_resize(self) -> None:
         self.call_after_refresh(self.show_link)
+        self.call_after_refresh(self.show_score)
 
     def on_descendant_focus(self) -> None:
         self._show_prompt()
@@ -104,41 +110,111 @@ class ChatScreen(DeckPage):
         return isinstance(self.focused, Composer)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if not self.is_attached or not self.query(Composer):
+        if not self.is_attached or not self.query(Composer) or not self.is_mounted:
             return True
         if parameters == (TYPING,) and not self.writing:
             return False
-        if action == "stop":
-            return self.conversation.running and not self.choosing
-        if action == "leave":
-            there = self.query_one(TargetList).typing or bool(self.conversation.voices)
-            return self.writing or (self.choosing and there)
-        if action == "path":
-            return self.choosing and not self.query_one(TargetList).typing
-        if action == "again":
-            return self.link.state.phase == "ended" and not self.choosing
-        if action in ("switch", "together"):
-            return not self.choosing and len(self.conversation.voices) > 1
-        if action == "write":
-            return not self.choosing and not self.writing
-        if action == "sampling" and self.conversation.predicting:
-            return False
-        if action in ("held_out", "new", "sampling", "targets", "page"):
+        if action == "vote":
+            letters = self.blind.letters
+            return not self.choosing and bool(letters) and parameters[0] in (TIE, *letters)
+        rule = self._rules.get(action)
+        return rule is None or rule()
+
+    def _when(self) -> dict[str, Callable[[], bool]]:
+        """When each intent makes sense."""
+
+        def talking() -> bool:
             return not self.choosing
-        return True
+
+        def several() -> bool:
+            return talking() and len(self.conversation.voices) > 1
+
+        def told() -> bool:
+            """Whether what is done to one voice would not tell which it is."""
+            return talking() and not self.blind.hiding
+
+        def still() -> bool:
+            return told() and not self.conversation.running
+
+        def next_is_adapter() -> bool:
+            voice = self.conversation.voices.next
+            return told() and voice is not None and voice.adapter
+
+        def next_goes() -> bool:
+            voice = self.conversation.voices.next
+            return still() and voice is not None and voice.name != BASE
+
+        def cut() -> bool:
+            found = self.conversation.at_hand()
+            return still() and self.link.state.alive and found is not None and found[1].cut
+
+        def leaves() -> bool:
+            open_now = bool(self.conversation.voices.all) or self._has_said()
+            choice = self.query_one(TargetList).typing or open_now
+            return self.writing or (self.choosing and choice) or self.editing is not None
+
+        return {
+            "stop": lambda: self.conversation.running and talking(),
+            "leave": leaves,
+            "path": lambda: self.choosing and not self.query_one(TargetList).typing,
+            "load_again": lambda: self.link.state.phase == "ended" and talking(),
+            "regenerate": lambda: still() and self.link.state.alive and self._has_said(),
+            "carry_on": cut,
+            "edit": lambda: still() and self._has_said(),
+            "switch": lambda: several() and not self.blind.on,
+            "together": lambda: several() and not self.blind.on,
+            "everybody": lambda: several() and not self.blind.on,
+            "mute": lambda: several() and told(),
+            "unload": next_goes,
+            "strength": next_is_adapter,
+            "blind": several,
+            "completion": lambda: told() and not self.conversation.predicting,
+            "markdown": lambda: talking() and not self.conversation.predicting,
+            "sampling": lambda: talking() and not self.conversation.predicting,
+            "write": lambda: talking() and not self.writing,
+            "held_out": talking,
+            "new": talking,
+            "targets": told,
+            "page": talking,
+            **self.rules_of_kept(),
+        }
+
+    def _has_said(self) -> bool:
+        return self.conversation.transcript.last is not None
 
     def show_link(self) -> None:
         width = self.size.width - 2
-        sampled = "" if self.conversation.predicting else f"  {self.sampling.words()}"
-        row = between(voices_row(self.conversation), dim(sampled), width)
-        self.query_one("#voices", Line).say(row)
-        self.query_one("#link", Prose).say(link_row(self.link.state, width, time.monotonic()))
-        voice = self.conversation.next_voice
+        voices, state = self.conversation.voices, self.link.state
+        does = "predicts" if self.conversation.predicting else "answers"
+        how = "  completion" if self.completing else ""
+        sampled = "" if self.conversation.predicting else f"{how}  {self.sampling.words()}"
+        room = max(20, width - len(sampled) - 2)
+        everybody = self.everybody or self.blind.on
+        row = voices_row(voices, room, everybody=everybody, does=does, gib=state.gib)
+        self.query_one("#voices", Line).say(between(row, dim(sampled), width))
+        if not self.blind.hiding or state.label or not state.alive:
+            # What the worker holds changes with who answers.
+            self.query_one("#link", Prose).say(link_row(state, width, time.monotonic()))
+        if state.warning and state.warning != self._warned:
+            self.say(state.warning, "warning")
+        self._warned = state.warning
+        self.query_one(Composer).placeholder = self._hint()
+
+    def _hint(self) -> str:
+        voice = self.conversation.voices.next
         to = one_line(voice.label) if voice is not None else ""
-        hint = f"a message to {to}" if self.writing else "Enter writes a message"
+        if self.blind.on or (self.everybody and len(self.conversation.voices) > 1):
+            to = "everybody"
         if self.conversation.predicting:
-            hint = f"a text for {to} to label" if self.writing else "Enter writes a text"
-        self.query_one(Composer).placeholder = hint
+            return f"a text for {to} to label" if self.writing else "Enter writes a text"
+        if self.completing:
+            return f"a text that {to} carries on" if self.writing else "Enter writes a text"
+        return f"a message to {to}" if self.writing else "Enter writes a message"
+
+    def show_score(self) -> None:
+        row = self.query_one("#score", Line)
+        row.display = self.blind.on and not self.choosing
+        row.say(self.score_content(self.size.width - 2))
 
     def _show_prompt(self) -> None:
         self.query_one("#prompt", Line).say(ink("›", ACCENT if self.writing else DIM))
@@ -149,7 +225,10 @@ class ChatScreen(DeckPage):
 
     def _choose(self) -> None:
         self.add_class("-choosing")
-        self.query_one(TargetList).take_focus()
+        targets = self.query_one(TargetList)
+        targets.begin([voice.name for voice in self.conversation.voices.all])
+        targets.take_focus()
+        self.show_score()
         self._list()
 
     def _list(self) -> None:
@@ -158,64 +237,39 @@ class ChatScreen(DeckPage):
 
     @on(TargetList.Chosen)
     def _chosen(self, fact: TargetList.Chosen) -> None:
-        self.talk_to(fact.target)
+        if len(fact.targets) > 1:
+            self.everybody = True
+        self.talk_to(*fact.targets)
 
     def opened(self, target: ChatTarget) -> None:
         if self.conversation.join(target):
+            self.reveal()
             self.say("another base, so a new conversation begins.")
         if not self.conversation.transcript.exchanges:
-            self._begin()
+            self.begin()
+        if self.blind.on:
+            self.read_votes()
         self._chat()
+        self._look_at_template(target)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="template")
+    def _look_at_template(self, target: ChatTarget) -> None:
+        from tui_lora.store.chat_targets import has_template
+
+        if not target.classifier and has_template(target) is False:
+            self.post_message(Said(NO_TEMPLATE))
 
     def _chat(self) -> None:
         self.query_one(TargetList).leave_path()
         self.remove_class("-choosing")
         self.query_one(Composer).focus()
         self.show_link()
+        self.show_score()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         known = PREDICT_HINTS if self.conversation.predicting else HINTS
         hints = [join(right((key, STRONG), 5), dim(f"   {words}")) for key, words in known]
         self.query_one(Talk).clear(*hints)
-
-    # Talking.
-
-    @on(Input.Submitted, "#composer")
-    def _sent(self) -> None:
-        self._send(together=False)
-
-    def _send(self, *, together: bool) -> None:
-        composer = self.query_one(Composer)
-        if not composer.text or not self.conversation.voices:
-            return
-        if self.conversation.running:
-            self.say(WAIT, "warning")
-            return
-        text = composer.take()
-        known = self.deck.found(text)
-        exchange = self.conversation.ask(
-            text, self.sampling, together=together, reference=known.reference if known else ""
-        )
-        told = TOLD.get(known.shape, "reference") if known else ""
-        self.query_one(Talk).add(exchange, told=told)
-        self.refresh_bindings()
-
-    @on(AnswerCame)
-    def _came(self, fact: AnswerCame) -> None:
-        self._draw(self.conversation.came(fact.id, fact.text, fact.tokens))
-
-    @on(AnswerOver)
-    def _over(self, fact: AnswerOver) -> None:
-        self._draw(self.conversation.over(fact.id, fact.ended, fact.problem))
-        self.refresh_bindings()
-
-    def _draw(self, answer: Answer | None) -> None:
-        if answer is not None:
-            self.query_one(Talk).draw(answer)
-
-    def _not_kept(self, error: OSError) -> None:
-        # Called in the writing thread; posting is safe there.
-        self.post_message(Said(f"the chat could not be kept: {error.strerror}.", "error"))
 
     # Intents.
 
@@ -228,34 +282,10 @@ class ChatScreen(DeckPage):
             targets.leave_path()
         elif self.choosing:
             self._chat()
-        else:
+        elif self.writing:
             self.query_one(Talk).focus()
-
-    def action_stop(self) -> None:
-        for answer in self.conversation.stop():
-            self._draw(answer)
-        self.refresh_bindings()
-
-    def action_switch(self) -> None:
-        self.conversation.switch()
-        self.show_link()
-
-    def action_together(self, where: str = "") -> None:
-        if self.query_one(Composer).text:
-            self._send(together=True)
-        elif self.conversation.running:
-            self.say(WAIT, "warning")
-        elif (added := self.conversation.catch_up(self.sampling)) is not None:
-            self.query_one(Talk).add_answers(*added)
-            self.refresh_bindings()
         else:
-            self.say("write a message first; then everybody answers it.")
-
-    def action_new(self, where: str = "") -> None:
-        self.conversation.renew()
-        self._begin()
-        self.query_one(Composer).focus()
-        self.refresh_bindings()
+            self.leave_editing()
 
     def action_targets(self, where: str = "") -> None:
         self._choose()
@@ -263,26 +293,7 @@ class ChatScreen(DeckPage):
     def action_path(self) -> None:
         self.query_one(TargetList).ask_path()
 
-    def action_again(self, where: str = "") -> None:
-        if self.conversation.target is not None:
-            self.talk_to(self.conversation.target)
-
-    def action_sampling(self, where: str = "") -> None:
-        def kept(sampling: Sampling | None) -> None:
-            if sampling is not None:
-                self.sampling = sampling
-                self.show_link()
-
-        self.app.push_screen(SamplingForm(self.sampling), kept)
-
-    def action_page(self, pages: int) -> None:
-        talk = self.query_one(Talk)
-        talk.scroll_relative(y=pages * max(1, talk.size.height - 2), animate=False)
-
-    def action_held_out(self) -> None:
-        voice = self.conversation.next_voice
-        self.draw_question((voice.session if voice is not None else None) or self.bench.session)
-
-    def question_drawn(self, text: str) -> None:
-        self.query_one(Composer).write(text)
-        self.query_one(Composer).focus()
+    def action_load_again(self, where: str = "") -> None:
+        targets = self.conversation.targets
+        if targets:
+            self.talk_to(*targets)

@@ -33,6 +33,9 @@ KEY_NAMES = {
     "greater_than_sign": ">",
     "left_square_bracket": "[",
     "right_square_bracket": "]",
+    "plus": "+",
+    "asterisk": "*",
+    "equals_sign": "=",
 }
 
 

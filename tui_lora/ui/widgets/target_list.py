@@ -1,22 +1,25 @@
-"""Who can be talked to: the sessions' adapters, their bases, and anything by its path."""
+"""Who can be talked to: adapters, checkpoints and merged models of the sessions, their bases, and
+anything by its path."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from textual import on, work
 from textual.app import ComposeResult
+from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input
 
 from tui_lora.core.errors import UserError
+from tui_lora.core.fetch import FetchPaused, FetchPlanned, FromFetch
 from tui_lora.core.text import UNKNOWN, one_line, size
-from tui_lora.store.adapters import ChatTarget, session_targets, target
-from tui_lora.store.sessions import adapter_bytes
-from tui_lora.ui.ink import BRIGHT, DIM, dim, ink, join
+from tui_lora.store.adapters import ChatTarget, target
+from tui_lora.store.chat_targets import Listed, chat_targets
+from tui_lora.ui.ink import ACCENT, BRIGHT, DIM, dim, ink, join
 from tui_lora.ui.messages import Said
 from tui_lora.ui.widgets.empty import Empty
 from tui_lora.ui.widgets.line import Line
@@ -32,8 +35,11 @@ BASE_WORDS = "base alone"
 
 
 class TargetList(Vertical):
-    """A table of targets; reads them itself, and posts `Chosen`."""
+    """A table of targets, of which several may be marked; reads them itself, and posts `Chosen`."""
 
+    BINDINGS = [
+        Binding("space", "mark", "mark", id="targets.mark", tooltip="mark it: several at once"),
+    ]
     DEFAULT_CSS = """
     TargetList { height: 1fr; }
     TargetList > Table { margin: 0 1; }
@@ -46,16 +52,16 @@ class TargetList(Vertical):
     """
 
     class Chosen(Message):
-        """Enter was pressed on a target."""
+        """Enter was pressed on a target, or with some marked; they share one base."""
 
-        def __init__(self, target: ChatTarget) -> None:
-            self.target = target
+        def __init__(self, *targets: ChatTarget) -> None:
+            self.targets = targets
             super().__init__()
 
-    class Listed(Message, bubble=False):
-        """The adapters in the sessions folder were read, with their sizes in bytes."""
+    class Read(Message, bubble=False):
+        """What there is in the sessions folder was read."""
 
-        def __init__(self, found: list[tuple[ChatTarget, int | None]], wanted: str) -> None:
+        def __init__(self, found: list[Listed], wanted: str) -> None:
             self.found, self.wanted = found, wanted
             super().__init__()
 
@@ -63,6 +69,9 @@ class TargetList(Vertical):
         super().__init__(id=id)
         self._root = root
         self._targets: dict[str, ChatTarget] = {}
+        self._rows: list[Row] = []
+        self._marked: list[str] = []
+        self._there: frozenset[str] = frozenset()
 
     @property
     def targets(self) -> tuple[ChatTarget, ...]:
@@ -84,46 +93,85 @@ class TargetList(Vertical):
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="list")
     def read(self, wanted: str = "") -> None:
-        """List the sessions' adapters anew; the cursor goes to the session called `wanted`."""
-        targets = session_targets(self._root)
-        found = [(t, adapter_bytes(t.adapter) if t.adapter else None) for t in targets]
-        self.post_message(self.Listed(found, wanted))
+        """List what there is anew; the cursor goes to the session called `wanted`."""
+        self.post_message(self.Read(chat_targets(self._root), wanted))
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="find")
     def _find(self, text: str) -> None:
         """Choose what a typed path, id or name means."""
         try:
-            self.post_message(self.Chosen(target(self._root, text)))
+            self.post_message(self.Chosen(target(self._root, text, hear=self._fetching)))
         except UserError as error:
             self.post_message(Said(f"{error.what} {error.then}".strip(), "error"))
 
-    @on(Listed)
-    def _listed(self, fact: Listed) -> None:
+    def _fetching(self, said: FromFetch) -> None:
+        # Called in the finding thread; posting is safe there.
+        if isinstance(said, FetchPlanned):
+            what = size(said.total_bytes - said.here_bytes)
+            self.post_message(Said(f"fetching an adapter of the Hub, {what} …"))
+        elif isinstance(said, FetchPaused):
+            self.post_message(Said(one_line(said.why), "warning"))
+
+    @on(Read)
+    def _read(self, fact: Read) -> None:
         self.show(fact.found, fact.wanted)
 
-    def show(self, found: Sequence[tuple[ChatTarget, int | None]], wanted: str = "") -> None:
-        """Adapters with their size in bytes; the cursor goes to the session called `wanted`."""
-        self._targets = {str(one.adapter): one for one, _ in found}
-        rows = [_row(str(one.adapter), one, taken) for one, taken in found]
-        for alone in (_alone(one) for one, _ in found):
+    def show(self, found: Sequence[Listed], wanted: str = "") -> None:
+        """What was found; the cursor goes to the session called `wanted`."""
+        self._targets = {_key(one.target): one.target for one in found}
+        self._rows = [_row(_key(one.target), one) for one in found]
+        for alone in (_alone(one.target) for one in found):
             key = f"base {alone.base}"
             if key not in self._targets:
                 self._targets[key] = alone
-                rows.append(_row(key, alone, None))
+                self._rows.append(_row(key, Listed(alone, None)))
+        self._marked = [key for key in self._marked if key in self._targets]
         table = self.query_one(Table)
-        table.show(rows)
+        self._show_marks()
         for key, one in self._targets.items():
             if wanted and one.session is not None and one.session.name == wanted:
                 table.point(key)
                 break
-        self.set_class(not rows, "-empty")
-        if rows and self.display and self.screen.focused is None:
+        self.set_class(not self._rows, "-empty")
+        if self._rows and self.display and self.screen.focused is None:
             # A table that was hidden has lost it.
             self.take_focus()
         self._show_where()
 
+    def begin(self, there: Collection[str]) -> None:
+        """Nothing is marked; those whose folders are `there` take part already."""
+        self._marked, self._there = [], frozenset(there)
+        self._show_marks()
+
+    def _show_marks(self) -> None:
+        self.query_one(Table).show([self._with_mark(row) for row in self._rows])
+
+    def _with_mark(self, row: Row) -> Row:
+        mark = ("● ", ACCENT) if row.key in self._there else "  "
+        if row.key in self._marked:
+            mark = ("✓ ", ACCENT)
+        return Row(row.key, (join(mark, row.cells[0]), *row.cells[1:]))
+
+    def action_mark(self) -> None:
+        key = self.query_one(Table).pointed
+        if key is None:
+            return
+        if key in self._there:
+            self.post_message(Said("it takes part already; outside the list, u removes it."))
+        elif key in self._marked:
+            self._marked.remove(key)
+        elif any(self._targets[m].base != self._targets[key].base for m in self._marked):
+            self.post_message(Said("it is on another base than what is marked.", "warning"))
+        else:
+            self._marked.append(key)
+        self._show_marks()
+        self.query_one(Table).action_move(1)
+
     def show_empty(self, about: str, *keys: tuple[str, str]) -> None:
         self.query_one(Empty).show(about, *keys)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return bool(self._rows) if action == "mark" else True
 
     def take_focus(self) -> None:
         self.query_one(Table).focus()
@@ -143,6 +191,8 @@ class TargetList(Vertical):
         where = Content("")
         if here is not None and here.adapter is not None:
             where = join(dim("adapter in "), ink(one_line(str(here.adapter))))
+        elif here is not None and here.whole is not None:
+            where = join(dim("merged model in "), ink(one_line(str(here.whole))))
         elif here is not None:
             where = dim("the model as it is, without any adapter")
         self.query_one(".where", Line).say(where)
@@ -150,8 +200,9 @@ class TargetList(Vertical):
     @on(Table.Opened)
     def _opened(self, event: Table.Opened) -> None:
         event.stop()
-        if (chosen := self._targets.get(event.key)) is not None:
-            self.post_message(self.Chosen(chosen))
+        chosen = [self._targets[key] for key in self._marked or [event.key] if key in self._targets]
+        if chosen:
+            self.post_message(self.Chosen(*chosen))
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
@@ -160,20 +211,29 @@ class TargetList(Vertical):
             self._find(event.value.strip())
 
 
+def _key(one: ChatTarget) -> str:
+    return str(one.adapter or one.whole)
+
+
 def _alone(adapter: ChatTarget) -> ChatTarget:
     return ChatTarget(BASE_WORDS, adapter.model, adapter.quantization, adapter.devices)
 
 
-def _row(key: str, one: ChatTarget, taken: int | None) -> Row:
-    kind = " (gives labels)" if one.classifier else ""
-    name = ink(one_line(one.name) + kind, BRIGHT if one.adapter is not None else DIM)
+def _row(key: str, listed: Listed) -> Row:
+    one = listed.target
+    kind = " (gives labels)" if one.classifier else " (a model)" if one.whole is not None else ""
+    name = one_line(one.name) + kind
+    look = BRIGHT if one.adapter is not None else DIM
+    if listed.under:
+        # The session stands above it.
+        name, look = f"  {name.removeprefix(listed.under).strip()}", DIM
     scheme = one.quantization.scheme
     return Row(
         key,
         (
-            name,
+            ink(name, look),
             ink(one_line(one.model.id), DIM),
             dim(UNKNOWN if scheme == "none" else scheme),
-            ink(size(taken) if one.adapter is not None else "", BRIGHT),
+            ink(size(listed.size_bytes) if key == _key(one) else "", BRIGHT),
         ),
     )
