@@ -6,11 +6,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Tests run with the library versions of constraints.txt and touch nobody's cache but the demo's.
-PYTEST := $(BIN)/python -m pytest
-# Two processes where nothing loads a model; those that do share one, since importing trl takes long.
-FAST := $(PYTEST) -q -n 2 -m "not model and not long"
+# Two processes for two cores. Those that load models take whole files, as their fixtures take long.
+PYTEST := $(BIN)/python -m pytest -q -n 2
+FAST := $(PYTEST) -m "not model and not long"
 # Before every commit, so without the screens that take longest.
-FASTEST := $(PYTEST) -q -n 2 -m "not model and not long and not screens"
+FASTEST := $(PYTEST) -m "not model and not long and not screens"
+MODELS := $(PYTEST) --dist loadfile -m
+# What is compiled once is kept: to compile the tests takes seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo run setup setup-dev check test test-long bench format clean
 
@@ -35,10 +38,10 @@ check: setup-dev
 
 test: setup-dev
 	$(FAST)
-	$(PYTEST) -q -m "model and not long"
+	$(MODELS) "model and not long"
 
 test-long: setup-dev
-	$(PYTEST) -q -m long
+	$(MODELS) long
 
 bench: setup
 	$(BIN)/python benchmarks/terminal.py

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -16,6 +18,25 @@ from tests.tiny import make_tiny_adapter, make_tiny_model
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What the user's own runs took is nothing to a test, and a test's is nothing to the user.
 os.environ["TUI_LORA_DATA"] = tempfile.mkdtemp(prefix="tui-lora-data-")
+
+_MARKS_OF_A_MODULE = re.compile(r"^pytestmark = .*", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave a module unread of which every test is deselected: most of those import torch."""
+    left_out = re.findall(r"not (\w+)", config.option.markexpr)
+    if not left_out or collection_path.suffix != ".py":
+        return None
+    marks = _MARKS_OF_A_MODULE.search(collection_path.read_text("utf-8"))
+    named = re.findall(r"mark\.(\w+)", marks[0]) if marks else []
+    return True if set(named) & set(left_out) else None
+
+
+@pytest.fixture(autouse=True, scope="module")
+def what_is_imported_stays() -> None:
+    """Whoever collects garbage looks at what tests made, not at a million objects of torch."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

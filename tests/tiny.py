@@ -88,10 +88,13 @@ def make_tiny_adapter(base: Path, folder: Path, seed: int = 1, scale: float = 0.
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    before = torch.get_rng_state()
+    torch.manual_seed(seed)
     model = get_peft_model(
         AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
         LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM"),
     )
+    torch.set_rng_state(before)
     random = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
@@ -114,10 +117,13 @@ def make_tiny_classifier(base: Path, folder: Path, labels: tuple[str, ...], seed
     loaded = load_model(
         ModelSpec(id=str(base)), QuantizationSpec(), devices="cpu", labels=labels, seed=seed
     )
+    before = torch.get_rng_state()
+    torch.manual_seed(seed)
     model = get_peft_model(
         loaded.model,
         LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="SEQ_CLS"),
     )
+    torch.set_rng_state(before)
     random = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         if "lora_B" in name or "modules_to_save" in name:

@@ -1,7 +1,7 @@
 """Real train workers for tests, forked from a parent that has imported everything and run nothing.
 
 Importing trl takes seconds; forking takes none. Nothing of torch has run in the parent, so a child
-starts as clean as a fresh process.
+starts as clean as a fresh process. What was imported is frozen there (tests/imported.py).
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ _CONTEXT.set_forkserver_preload(
         "tui_lora.worker.settling",
         "tui_lora.worker.templates",
         "bitsandbytes",
+        "tests.imported",
     ]
 )
 

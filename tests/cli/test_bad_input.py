@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.pty_terminal import Terminal
+from tests.shell import called, started
 
 
 @pytest.fixture
@@ -31,26 +31,30 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def surroundings(home: Path, sessions: str = "sessions") -> dict[str, Any]:
+    return {
+        "cwd": home,
+        "environment": {
+            "TUI_LORA_SESSIONS": str(home / sessions),
+            "TUI_LORA_CONFIG": str(home / "config"),
+            "TUI_LORA_CACHE": str(home / "cache"),
+            "HF_HUB_OFFLINE": "1",
+        },
+    }
+
+
 def run(
     home: Path, *arguments: str, sessions: str = "sessions"
 ) -> subprocess.CompletedProcess[str]:
-    environment = {
-        **os.environ,
-        "TUI_LORA_SESSIONS": str(home / sessions),
-        "TUI_LORA_CONFIG": str(home / "config"),
-        "TUI_LORA_CACHE": str(home / "cache"),
-        "HF_HUB_OFFLINE": "1",
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "tui_lora.cli", *arguments],
-        cwd=home,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    return called(*arguments, **surroundings(home, sessions))
+
+
+def refused(done: subprocess.CompletedProcess[str], home: Path, sentence: str) -> None:
+    assert done.returncode == 2, done.stderr
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    root = home / "sessions"
+    assert not root.exists() or not list(root.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -85,25 +89,30 @@ def run(
         (["data", "rows.jsonl", "--model", "./nowhere"], "nowhere"),
         (["fly"], "No such command"),
         (["train", "--name"], "--name"),
-        ([], "there is no terminal to draw on"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
 )
 def test_a_sentence_and_exit_2(arguments: list[str], sentence: str, home: Path) -> None:
     before = {path.name for path in home.iterdir()}
-    done = run(home, *arguments)
-    assert done.returncode == 2, done.stderr
-    assert sentence in done.stderr
-    assert "Traceback" not in done.stderr + done.stdout
+    refused(run(home, *arguments), home, sentence)
     assert {path.name for path in home.iterdir()} - before <= {"sessions", "config", "cache"}
-    root = home / "sessions"
-    assert not root.exists() or not list(root.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["train", "wrong-key.yaml"], "wrong-key.yaml:4: lora.rnak: there is no such setting"),
+        (["train", "--name"], "--name"),
+        ([], "there is no terminal to draw on"),
+    ],
+)
+def test_a_shell_is_told_the_same(arguments: list[str], sentence: str, home: Path) -> None:
+    refused(started(*arguments, **surroundings(home)), home, sentence)
 
 
 def test_every_problem_at_once(home: Path) -> None:
-    done = run(
-        home, "train", "no-model.yaml", "--set", "lora.r=0", "--set", "training.learning_rate=9"
-    )
+    changes = ("--set", "lora.r=0", "--set", "training.learning_rate=9")
+    done = run(home, "train", "no-model.yaml", *changes)
     assert "lora.r" in done.stderr
     assert "training.learning_rate" in done.stderr
 
@@ -132,7 +141,9 @@ def test_an_empty_root_is_no_error(home: Path) -> None:
 
 
 def test_doctor_prints_json(home: Path) -> None:
-    checks = json.loads(run(home, "doctor", "--quick", "--json").stdout)["checks"]
+    checks = json.loads(started("doctor", "--quick", "--json", **surroundings(home)).stdout)[
+        "checks"
+    ]
     assert {"name", "ok", "detail", "fix"} == checks[0].keys()
 
 

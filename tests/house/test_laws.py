@@ -3,7 +3,7 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,24 +31,28 @@ def below(folder: str) -> list[Path]:
     return [module for module in MODULES if module.is_relative_to(HOUSE / folder)]
 
 
+@cache
 def tree(module: Path) -> ast.Module:
     return ast.parse(module.read_text(encoding="utf-8"), str(module))
 
 
-def imports(module: Path) -> Iterator[str]:
+@cache
+def imports(module: Path) -> frozenset[str]:
     """Dotted names of all that a module imports, wherever in it."""
+    found: set[str] = set()
     for node in ast.walk(tree(module)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return frozenset(found)
 
 
-def calls(module: Path) -> Iterator[str]:
+@cache
+def calls(module: Path) -> frozenset[str]:
     """`open`, `time.time`, `path.read_text`: what a module calls, as it is spelled."""
-    for node in ast.walk(tree(module)):
-        if isinstance(node, ast.Call):
-            yield ast.unparse(node.func)
+    nodes = ast.walk(tree(module))
+    return frozenset(ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call))
 
 
 @pytest.mark.parametrize("module", ["tui_lora.cli", "tui_lora.ui.app", "tui_lora.store.catalog"])
@@ -102,7 +106,7 @@ def test_core_touches_no_file_and_reads_no_clock() -> None:
 
 
 def test_the_lock_is_touched_in_one_place() -> None:
-    holders = [name_of(m) for m in MODULES if "fcntl" in set(imports(m))]
+    holders = [name_of(m) for m in MODULES if "fcntl" in imports(m)]
     # The demo model's own lock file is another one, which nobody asks about.
     assert holders == ["store/demo_model.py", "store/lock.py"]
     for module in MODULES:
@@ -128,7 +132,7 @@ def test_one_module_reads_live_sessions_for_the_screens() -> None:
         name_of(m)
         for m in below("ui")
         if any(name.startswith("tui_lora.store.journal") for name in imports(m))
-        or "tui_lora.store.journal" in set(imports(m))
+        or "tui_lora.store.journal" in imports(m)
     ]
     assert set(readers) <= {"ui/feed.py"}
 
@@ -151,3 +155,10 @@ def test_one_module_starts_and_signals_processes() -> None:
         used = {i for i in imports(module) if i.split(".")[0] in ("subprocess", "multiprocessing")}
         used |= starters & {*calls(module), *imports(module)}
         assert used == set(), f"{name_of(module)} uses {sorted(used)}; it is store/launch.py's"
+
+
+def test_the_fast_tests_are_read_without_torch(request: pytest.FixtureRequest) -> None:
+    """A module of tests that imports it on top says so in its `pytestmark`, and is left unread."""
+    if "not model" not in request.config.option.markexpr:
+        pytest.skip("tests that load it are in this process too")
+    assert sorted(set(HEAVY) & set(sys.modules)) == []
