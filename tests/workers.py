@@ -6,6 +6,7 @@ starts as clean as a fresh process. What was imported is frozen there (tests/imp
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import resource
@@ -59,6 +60,8 @@ def _be_worker(
     with (Path(folder) / "worker.log").open("ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
+    # Whoever waits for it in vain asks where it is.
+    faulthandler.register(signal.SIGUSR2, file=2)
     import torch
 
     torch.set_num_threads(threads)
@@ -146,7 +149,7 @@ def wait_for(
     deadline = time.monotonic() + timeout_s
     while not reached(view):
         assert time.monotonic() < deadline, (
-            f"not reached; at step {view.step}, {list(view.log)[-3:]}"
+            f"not reached; at step {view.step}, {list(view.log)[-3:]}\n{_where(paths)}"
         )
         for line in tail.read():
             sessions.fold([line], view)
@@ -155,6 +158,15 @@ def wait_for(
         else:
             time.sleep(0.005)
     return view
+
+
+def _where(paths: SessionPaths) -> str:
+    """The end of the worker's log, with what each of its threads is at."""
+    pid = lock.holder(paths.lock)
+    if pid is not None:
+        os.kill(pid, signal.SIGUSR2)
+        time.sleep(1)
+    return paths.log.read_text(errors="replace")[-4000:] if paths.log.exists() else "no worker.log"
 
 
 def view_of(paths: SessionPaths) -> RunView:

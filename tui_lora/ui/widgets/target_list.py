@@ -161,7 +161,10 @@ class TargetList(Vertical):
         elif key in self._marked:
             self._marked.remove(key)
         elif any(self._targets[m].base != self._targets[key].base for m in self._marked):
-            self.post_message(Said("it is on another base than what is marked.", "warning"))
+            marked = [self._targets[m] for m in self._marked]
+            labels = any(one.classifier for one in (self._targets[key], *marked))
+            why = "what gives labels stands alone" if labels else "it is on another base"
+            self.post_message(Said(f"not marked beside the others: {why}.", "warning"))
         else:
             self._marked.append(key)
         self._show_marks()
@@ -226,6 +229,7 @@ def _row(key: str, listed: Listed) -> Row:
     look = BRIGHT if one.adapter is not None else DIM
     if listed.under:
         # The session stands above it.
+        name = one_line(one.name) + (kind if one.whole is not None else "")
         name, look = f"  {name.removeprefix(listed.under).strip()}", DIM
     scheme = one.quantization.scheme
     return Row(
