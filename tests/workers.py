@@ -149,7 +149,7 @@ def wait_for(
     deadline = time.monotonic() + timeout_s
     while not reached(view):
         assert time.monotonic() < deadline, (
-            f"not reached; at step {view.step}, {list(view.log)[-3:]}\n{_where(paths)}"
+            f"not reached; at step {view.step}, {list(view.log)[-3:]}\n{where_it_is(paths)}"
         )
         for line in tail.read():
             sessions.fold([line], view)
@@ -160,7 +160,7 @@ def wait_for(
     return view
 
 
-def _where(paths: SessionPaths) -> str:
+def where_it_is(paths: SessionPaths) -> str:
     """The end of the worker's log, with what each of its threads is at."""
     pid = lock.holder(paths.lock)
     if pid is not None:

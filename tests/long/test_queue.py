@@ -12,11 +12,10 @@ import pytest
 
 from tests import workers
 from tests.worker.test_out_of_memory import ROOM_GIB, long_rows, wide_model, wide_spec
-from tests.workers import tiny_spec, view_of
+from tests.workers import tiny_spec, view_of, where_it_is
 from tui_lora.core.events import AttemptFinished, AttemptStarted
 from tui_lora.core.status import Status
 from tui_lora.store import lock, queue, sessions
-from tui_lora.store.paths import SessionPaths
 from tui_lora.store.queue_file import read_queue
 
 pytestmark = [pytest.mark.long, pytest.mark.model]
@@ -50,7 +49,7 @@ def test_it_goes_on_after_one_without_memory_and_one_that_failed(
     at_once: set[int] = set()
     deadline = time.monotonic() + 300
     while sessions.read_result(good) is None or lock.holder(good.lock) is not None:
-        assert time.monotonic() < deadline, logs_of(large, failing, good)
+        assert time.monotonic() < deadline, [where_it_is(p) for p in (large, failing, good)]
         assert not read_queue(root).refused
         at_once.add(len(sessions.running(root)))
         time.sleep(0.05)
@@ -65,7 +64,3 @@ def test_it_goes_on_after_one_without_memory_and_one_that_failed(
     assert all(earlier[1] < later[0] for earlier, later in pairwise(lives))
     assert good.adapter.joinpath("adapter_model.safetensors").is_file()
     assert any("next in the queue: good" in line.text for line in view_of(failing).log)
-
-
-def logs_of(*found: SessionPaths) -> list[str]:
-    return [paths.log.read_text()[-2000:] if paths.log.exists() else "none" for paths in found]
