@@ -33,7 +33,7 @@ from tui_lora.ui.row_lengths import LengthsKnown, lengths_of, row_lengths
 from tui_lora.ui.screens.advice import AdviceList
 from tui_lora.ui.state import CardSeen, Draft, MemorySeen
 from tui_lora.ui.widgets.headroom import HeadroomFoot, HeadroomPanel
-from tui_lora.ui.widgets.line import Line, Lines
+from tui_lora.ui.widgets.line import Lines
 from tui_lora.ui.widgets.table import Table
 
 pytestmark = pytest.mark.screens
@@ -379,8 +379,8 @@ async def test_esc_leaves_advice_and_changes_nothing(
         gate.touch()
         await pilot.press("a")
         await until(pilot, lambda: isinstance(app.screen, AdviceList))
-        said = app.screen.query_one("#so-far", Line)
-        await until(pilot, lambda: "simulating" in said.said.plain)
+        said = app.screen.query_one("#so-far", Lines)
+        await until(pilot, lambda: "simulating" in said.said[0].plain)
         assert "to now" not in "\n".join(picture(app))
         before = app.draft
         await pilot.press("escape")

@@ -76,7 +76,7 @@ def row_text(mends: MendList, title: str) -> str:
 
 
 def below(mends: MendList) -> str:
-    said = [row.plain for row in mends.query_one("#about-mend", Lines).said]
+    said = [row.plain for row in mends.query_one("#about-change", Lines).said]
     return "\n".join([*said, mends.query_one("#picker-keys", Line).said.plain])
 
 

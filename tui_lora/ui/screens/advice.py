@@ -5,44 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from textual import on
-from textual.app import ComposeResult
-from textual.binding import Binding
-from textual.containers import Vertical
 from textual.content import Content
 
-from tui_lora.core.advice import Advice, RowLengths
-from tui_lora.core.inspect import AdviseMemory, InspectFailed, MemoryAdvised
+from tui_lora.core.advice import RowLengths
 from tui_lora.core.memory import Verdict
 from tui_lora.core.out_of_memory import cuts_words
 from tui_lora.core.text import UNKNOWN, one_line
 from tui_lora.ui.forms.entry import setting_at
 from tui_lora.ui.headroom_text import card_words, verdict_word
 from tui_lora.ui.ink import BRIGHT, DIM, WRONG, dim, ink, join, keys_row
-from tui_lora.ui.inspector import Answered, Inspector, InspectorChanged
+from tui_lora.ui.inspector import Inspector
 from tui_lora.ui.memory_looks import asked_with
 from tui_lora.ui.messages import Said, SettingsChanged
 from tui_lora.ui.page import Page
 from tui_lora.ui.row_lengths import row_lengths
-from tui_lora.ui.screens.panel import Panel
+from tui_lora.ui.screens.changes_list import ChangesList
 from tui_lora.ui.state import MemorySeen
 from tui_lora.ui.widgets.line import Line, Lines
 from tui_lora.ui.widgets.table import Column, Row, Table
 
-PANEL_SHARE = 0.8
-AROUND_ROWS = 13
-"""Border, padding, what stands above and below, and the gaps between."""
-MOST_ROWS = 12
-
-COLUMNS = (
-    Column("", 8),
-    Column("", 0),
-    Column("GiB", 7, numeric=True),
-    Column("to now", 7, numeric=True),
-    Column("", 15),
-)
 LARGEST = {
     "training.max_length": "longest rows",
     "training.micro_batch": "most rows at once",
@@ -71,20 +54,23 @@ def _apply(page: Page, chosen: tuple[str, Mapping[str, Any]] | None) -> None:
         page.post_message(Said(f"{title}: the draft has it now; u undoes.", "good"))
 
 
-class AdviceList(Panel[tuple[str, Mapping[str, Any]]]):
+class AdviceList(ChangesList[tuple[str, Mapping[str, Any]]]):
     """Dismissed with a change's title and its values by setting, or with None.
 
     `seen` has a spec, and a card whose size is known; `lengths` are those of its rows.
     """
 
-    BINDINGS: ClassVar = [
-        Binding("escape,q", "leave", "leave", id="advice.leave", tooltip="leave all as it was"),
-    ]
+    COLUMNS = (
+        Column("", 8),
+        Column("", 0),
+        Column("GiB", 7, numeric=True),
+        Column("to now", 7, numeric=True),
+        Column("", 15),
+    )
+    AROUND_ROWS = 13
+    MOST_ROWS = 12
     DEFAULT_CSS = """
-    AdviceList #so-far { margin: 0 0 1 1; }
-    AdviceList Table { background: $panel; }
-    AdviceList #about-change { margin: 1 0 0 1; height: 4; }
-    AdviceList #picker-keys { margin: 1 0 0 1; }
+    AdviceList #so-far { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     """
 
     def __init__(
@@ -94,7 +80,7 @@ class AdviceList(Panel[tuple[str, Mapping[str, Any]]]):
         inspector: Inspector,
         lengths: RowLengths | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(inspector)
         assert seen.card is not None
         self._card = seen.card
         self._question = {
@@ -102,85 +88,27 @@ class AdviceList(Panel[tuple[str, Mapping[str, Any]]]):
             "others_gib": seen.card.others_gib,
             "lengths": lengths,
         }
-        self._inspector = inspector
-        self._advice: Advice | None = None
-        self._done = False
-        self._trouble = ""
         self._changes: dict[str, tuple[str, Mapping[str, Any]]] = {}
         self._details: dict[str, str] = {}
 
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="panel"):
-            yield Line(id="so-far")
-            yield Table(*COLUMNS)
-            yield Lines(id="about-change")
-            yield Line(id="picker-keys")
+    def begin(self) -> None:
+        self.ask(self._question)
 
-    def on_mount(self) -> None:
-        self.query_one(Table).focus()
-        self._inspector.answer_to(self.post_message, "advice")
-        self._inspector.start()
-        self._inspector.ask("advice", AdviseMemory, **self._question)
-        self._show()
+    def chosen(self, key: str) -> tuple[str, Mapping[str, Any]] | None:
+        return self._changes.get(key)
 
-    def on_unmount(self) -> None:
-        self._inspector.drop("advice")
-
-    def on_resize(self) -> None:
-        # Not by what was found so far: the list would grow under one's eyes.
-        room = int(PANEL_SHARE * self.app.size.height) - AROUND_ROWS
-        height = min(MOST_ROWS, max(2, room))
-        self.query_one(Table).styles.height = height + Table.HEADER_ROWS
-
-    @on(Answered)
-    def _answered(self, fact: Answered) -> None:
-        answer = fact.answer
-        if fact.kind != "advice":
-            return
-        fact.stop()
-        if isinstance(answer, MemoryAdvised):
-            self._advice = answer.advice or self._advice
-            self._done, self._trouble = answer.done, one_line(answer.unknown)
-        elif isinstance(answer, InspectFailed):
-            self._done, self._trouble = True, one_line(answer.message)
-        self._show()
-
-    @on(InspectorChanged)
-    def _inspector_changed(self, fact: InspectorChanged) -> None:
-        fact.stop()
-        if fact.state == "ended" and not self._done:
-            self._done = True
-            self._trouble = one_line(f"the inspect worker ended: {fact.words}")
-            self._show()
-
-    @on(Table.Pointed)
-    def _pointed(self, event: Table.Pointed) -> None:
-        event.stop()
-        self._show_below()
-
-    @on(Table.Opened)
-    def _opened(self, event: Table.Opened) -> None:
-        event.stop()
-        if (found := self._changes.get(event.key)) is not None:
-            self.dismiss(found)
-
-    def action_leave(self) -> None:
-        self.dismiss(None)
-
-    # What is shown.
-
-    def _show(self) -> None:
-        self.query_one("#so-far", Line).say(self._so_far())
+    def show(self) -> None:
+        self.query_one("#so-far", Lines).say(self._so_far())
         self._changes, self._details = {}, {}
         self.query_one(Table).show(self._rows())
-        self._show_below()
+        self.show_below()
 
     def _so_far(self) -> Content:
-        if self._trouble:
-            return ink(f"✗ {self._trouble}", WRONG)
-        if self._advice is None:
+        if self.trouble:
+            return ink(f"✗ {self.trouble}", WRONG)
+        if self.advice is None:
             return dim(f"what fits {card_words(self._card)}: simulating …")
-        found = self._advice
+        found = self.advice
         now = join(
             dim(f"{card_words(self._card)}: as it is "),
             ink(f"{found.forecast.peak_process_gib:.1f} GiB "),
@@ -188,10 +116,10 @@ class AdviceList(Panel[tuple[str, Mapping[str, Any]]]):
         )
         if found.nothing:
             return join(now, dim("; nothing makes it fit"))
-        return now if self._done else join(now, dim("; simulating more …"))
+        return now if self.done else join(now, dim("; simulating more …"))
 
     def _rows(self) -> list[Row]:
-        found = self._advice
+        found = self.advice
         if found is None:
             return []
         rows = []
@@ -225,16 +153,16 @@ class AdviceList(Panel[tuple[str, Mapping[str, Any]]]):
 
     def _figures(self, peak_gib: float | None, says: Verdict) -> tuple[Content, ...]:
         """What it would take, how much more or less that is than now, and whether it fits."""
-        if peak_gib is None or self._advice is None:
+        if peak_gib is None or self.advice is None:
             return dim(UNKNOWN), dim(UNKNOWN), verdict_word(says)
-        more = peak_gib - self._advice.forecast.peak_process_gib
+        more = peak_gib - self.advice.forecast.peak_process_gib
         change = f"{more:+.1f}" if abs(more) >= 0.05 else "same"
         return ink(f"{peak_gib:.1f}"), dim(change), verdict_word(says)
 
-    def _show_below(self) -> None:
+    def show_below(self) -> None:
         key = self.query_one(Table).pointed or ""
         about = self._details.get(key, "")
-        nothing = self._advice.nothing if self._advice is not None else ""
+        nothing = self.advice.nothing if self.advice is not None else ""
         said = [ink(one_line(about))] if about else []
         if nothing and not key.startswith(("largest", "way")):
             said.append(ink(one_line(nothing), WRONG))

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
-from textual import on
-from textual.app import ComposeResult
-from textual.binding import Binding
-from textual.containers import Vertical
 from textual.content import Content
 
 from tui_lora.core.advice import Advice, RowLengths
-from tui_lora.core.inspect import AdviseMemory, InspectFailed, MemoryAdvised
+from tui_lora.core.inspect import MemoryAdvised
 from tui_lora.core.memory import headroom_gib
 from tui_lora.core.out_of_memory import Mend, advised_mends, changes_words, gib, plain_mends
 from tui_lora.core.sensors import SensorReading
@@ -20,27 +15,15 @@ from tui_lora.core.spec import RunSpec
 from tui_lora.core.text import UNKNOWN, one_line
 from tui_lora.ui.headroom_text import card_words, verdict_word
 from tui_lora.ui.ink import BRIGHT, TIGHT, dim, ink, keys_row
-from tui_lora.ui.inspector import Answered, Inspector, InspectorChanged
+from tui_lora.ui.inspector import Inspector
 from tui_lora.ui.memory_looks import asked_with, card_seen
-from tui_lora.ui.screens.panel import Panel
+from tui_lora.ui.screens.changes_list import ChangesList
 from tui_lora.ui.state import CardSeen, MemorySeen, RunNow
 from tui_lora.ui.widgets.line import Line, Lines
 from tui_lora.ui.widgets.table import Column, Row, Table
 
-PANEL_SHARE = 0.8
-AROUND_ROWS = 14
-"""Border, padding, what stands above and below, and the gaps between."""
-MOST_ROWS = 10
 MORE_GIB = 0.01
 """By so much a run counts as too large that ran out of memory and should not have."""
-
-COLUMNS = (
-    Column("", 0),
-    Column("GiB", 6, numeric=True),
-    Column("saves", 6, numeric=True, from_width=90),
-    Column("", 14),
-    Column("from", 13),
-)
 
 
 def card_of(run: RunNow, reading: SensorReading | None) -> CardSeen | None:
@@ -60,21 +43,24 @@ def card_of(run: RunNow, reading: SensorReading | None) -> CardSeen | None:
     return CardSeen(one_line(told.card) if told and told.card else "its card", total, others)
 
 
-class MendList(Panel[Mend]):
+class MendList(ChangesList[Mend]):
     """Dismissed with what was chosen, or with None.
 
     `run` has a spec; `like` is the name of the new session that a change would begin which its
     checkpoint does not survive.
     """
 
-    BINDINGS: ClassVar = [
-        Binding("escape,q", "leave", "leave", id="mends.leave", tooltip="leave all as it is"),
-    ]
+    COLUMNS = (
+        Column("", 0),
+        Column("GiB", 6, numeric=True),
+        Column("saves", 6, numeric=True, from_width=90),
+        Column("", 14),
+        Column("from", 13),
+    )
+    AROUND_ROWS = 14
+    MOST_ROWS = 10
     DEFAULT_CSS = """
-    MendList #so-far { margin: 0 0 1 1; height: 2; }
-    MendList Table { background: $panel; }
-    MendList #about-mend { margin: 1 0 0 1; height: 4; }
-    MendList #picker-keys { margin: 1 0 0 1; }
+    MendList #so-far { height: 2; }
     """
 
     def __init__(
@@ -87,7 +73,7 @@ class MendList(Panel[Mend]):
         lengths: RowLengths | None,
         like: str,
     ) -> None:
-        super().__init__()
+        super().__init__(inspector)
         assert run.spec is not None
         self._spec: RunSpec = run.spec
         self._name, self._like = run.paths.name, like
@@ -95,10 +81,8 @@ class MendList(Panel[Mend]):
         steps = run.view.checkpoint_steps
         self._step = steps[-1] if steps else None
         self._card, self._lengths = card, lengths
-        self._root, self._inspector = root, inspector
-        self._advice: Advice | None = None
+        self._root = root
         self._more_gib = 0.0
-        self._done, self._trouble = False, ""
         self._mends: dict[str, Mend] = {}
         self._plain = plain_mends(
             self._spec,
@@ -108,64 +92,32 @@ class MendList(Panel[Mend]):
             lengths=lengths,
         )
 
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="panel"):
-            yield Lines(id="so-far")
-            yield Table(*COLUMNS)
-            yield Lines(id="about-mend")
-            yield Line(id="picker-keys")
-
-    def on_mount(self) -> None:
-        self.query_one(Table).focus()
-        if self._card is None or self._card.total_gib is None:
-            self._done = True
-            self._trouble = (
-                "only cards are simulated, so what each saves is not known"
-                if self._card is None
-                else "the card does not tell its size, so what each saves is not known"
-            )
-        else:
-            self._inspector.answer_to(self.post_message, "advice")
-            self._inspector.start()
+    def begin(self) -> None:
+        if self._card is not None and self._card.total_gib is not None:
             self._ask()
-        self._show()
-
-    def on_unmount(self) -> None:
-        self._inspector.drop("advice")
-
-    def on_resize(self) -> None:
-        # Not by what was found so far: the list would grow under one's eyes.
-        room = int(PANEL_SHARE * self.app.size.height) - AROUND_ROWS
-        height = min(MOST_ROWS, max(2, room))
-        self.query_one(Table).styles.height = height + Table.HEADER_ROWS
+            return
+        self.done = True
+        self.trouble = (
+            "only cards are simulated, so what each saves is not known"
+            if self._card is None
+            else "the card does not tell its size, so what each saves is not known"
+        )
 
     def _ask(self) -> None:
         assert self._card is not None
         asked = asked_with(MemorySeen(self._card, self._spec), self._root)
         others = self._card.others_gib + self._more_gib
-        self._inspector.ask(
-            "advice", AdviseMemory, **{**asked, "others_gib": others, "lengths": self._lengths}
-        )
+        self.ask({**asked, "others_gib": others, "lengths": self._lengths})
 
-    @on(Answered)
-    def _answered(self, fact: Answered) -> None:
-        answer = fact.answer
-        if fact.kind != "advice":
+    def found(self, answer: MemoryAdvised) -> None:
+        if self._fits_by_itself(answer.advice):
+            self._ask()
             return
-        fact.stop()
-        if isinstance(answer, MemoryAdvised):
-            if self._fits_by_itself(answer.advice):
-                self._ask()
-            else:
-                self._advice = answer.advice or self._advice
-                self._done, self._trouble = answer.done, one_line(answer.unknown)
-                if self._advice is not None and self._advice.largest:
-                    # All changes are there; what else would be told is not shown.
-                    self._inspector.drop("advice")
-                    self._done = True
-        elif isinstance(answer, InspectFailed):
-            self._done, self._trouble = True, one_line(answer.message)
-        self._show()
+        super().found(answer)
+        if self.advice is not None and self.advice.largest:
+            # All changes are there; what else would be told is not shown.
+            self.drop()
+            self.done = True
 
     def _fits_by_itself(self, found: Advice | None) -> bool:
         """Whether the simulation says that the run fits, which it did not: from then on it counts
@@ -178,65 +130,44 @@ class MendList(Panel[Mend]):
         self._more_gib = headroom_gib(found.forecast, total, others) + MORE_GIB
         return True
 
-    @on(InspectorChanged)
-    def _inspector_changed(self, fact: InspectorChanged) -> None:
-        fact.stop()
-        if fact.state == "ended" and not self._done:
-            self._done = True
-            self._trouble = one_line(f"the inspect worker ended: {fact.words}")
-            self._show()
+    def chosen(self, key: str) -> Mend | None:
+        return self._mends.get(key)
 
-    @on(Table.Pointed)
-    def _pointed(self, event: Table.Pointed) -> None:
-        event.stop()
-        self._show_below()
-
-    @on(Table.Opened)
-    def _opened(self, event: Table.Opened) -> None:
-        event.stop()
-        if (found := self._mends.get(event.key)) is not None:
-            self.dismiss(found)
-
-    def action_leave(self) -> None:
-        self.dismiss(None)
-
-    # What is shown.
-
-    def _show(self) -> None:
+    def show(self) -> None:
         self._mends = {mend.title: mend for mend in self._known()}
         self.query_one("#so-far", Lines).say(self._so_far())
         self.query_one(Table).show([self._row(mend) for mend in self._mends.values()])
-        self._show_below()
+        self.show_below()
 
     def _known(self) -> list[Mend]:
         """What was simulated, then what is still to be; all of it plain where nothing can be."""
         advised: list[Mend] = []
-        if self._advice is not None:
+        if self.advice is not None:
             advised = list(
                 advised_mends(
-                    self._advice, self._spec, self._became, checkpoint=self._step is not None
+                    self.advice, self._spec, self._became, checkpoint=self._step is not None
                 )
             )
-        if self._done and advised:
+        if self.done and advised:
             return advised
         titles = {mend.title for mend in advised}
         return [*advised, *(mend for mend in self._plain if mend.title not in titles)]
 
     def _so_far(self) -> Content:
-        if self._trouble:
-            return ink(f"! {self._trouble}; the mildest come first.", TIGHT)
+        if self.trouble:
+            return ink(f"! {self.trouble}; the mildest come first.", TIGHT)
         assert self._card is not None
         words = card_words(self._card)
-        if self._advice is None:
+        if self.advice is None:
             return dim(f"what makes it fit {words}: simulating …")
-        found = self._advice
+        found = self.advice
         peak = gib(found.forecast.peak_process_gib)
         said = f"{words}: simulated {peak} GiB"
         if self._more_gib:
             said += f", which fits; it took more, so {gib(self._more_gib)} GiB are counted as held"
         if found.nothing:
             said = f"{said}. {one_line(found.nothing)}"
-        return dim(said if self._done else f"{said}; simulating more …")
+        return dim(said if self.done else f"{said}; simulating more …")
 
     def _row(self, mend: Mend) -> Row:
         title = one_line(f"{mend.title} ({mend.cuts})" if mend.cuts else mend.title)
@@ -250,11 +181,11 @@ class MendList(Panel[Mend]):
             return "a new session"
         return "the start" if self._step is None else f"step {self._step:,}"
 
-    def _show_below(self) -> None:
+    def show_below(self) -> None:
         mend = self._mends.get(self.query_one(Table).pointed or "")
         keys = [("Esc", "leaves")]
         if mend is None:
-            self.query_one("#about-mend", Lines).say(dim("Nothing about it can be made smaller."))
+            self.query_one("#about-change", Lines).say(dim("Nothing about it can be made smaller."))
         else:
             words = changes_words(self._spec, mend.changes)
             rows = [ink(f"{words}.")]
@@ -266,6 +197,6 @@ class MendList(Panel[Mend]):
                 rows += [ink(f"! {one_line(str(mend.judged.refused[0]))}", TIGHT)]
                 keys.insert(0, ("Enter", f"begins a new session, {self._like}, at step 0"))
             rows.append(dim(one_line(mend.cost)))
-            self.query_one("#about-mend", Lines).say(*rows)
+            self.query_one("#about-change", Lines).say(*rows)
         row = self.query_one("#picker-keys", Line)
         row.say(keys_row(keys, row.size.width))
