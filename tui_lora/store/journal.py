@@ -19,7 +19,8 @@ _APPENDED = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
 def append_line(path: Path, line: str) -> None:
     """Append `line` (with its newline) in one write, so that several processes may.
 
-    A line that a full disk tore before is ended first. Raises OSError, also when the disk took
+    A line that a full disk tore before is ended first; so is one that another process is just
+    writing, which leaves an empty line that readers pass. Raises OSError, also when the disk took
     only a part of it.
     """
     data = line.encode("utf-8", errors="replace")
