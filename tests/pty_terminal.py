@@ -94,7 +94,7 @@ class Terminal:
             self._draw_next()
         return self._shown()
 
-    def wait_for(self, pattern: str, timeout_s: float = 20.0) -> float:
+    def wait_for(self, pattern: str, timeout_s: float = 60.0) -> float:
         """Wait until the screen matches the regular expression.
 
         Returns when the bytes came that made it match (monotonic seconds).
@@ -104,7 +104,7 @@ class Terminal:
             lambda: bool(wanted.search(self._shown())), f"{pattern!r} did not appear", timeout_s
         )
 
-    def wait_gone(self, pattern: str, timeout_s: float = 20.0) -> float:
+    def wait_gone(self, pattern: str, timeout_s: float = 60.0) -> float:
         """Wait until the screen no longer matches; returns when the bytes came that did it."""
         wanted = re.compile(pattern)
         return self._wait(
@@ -133,7 +133,7 @@ class Terminal:
     def kill(self, number: int = signal.SIGKILL) -> None:
         os.kill(self.pid, number)
 
-    def wait(self, timeout_s: float = 20.0) -> int:
+    def wait(self, timeout_s: float = 60.0) -> int:
         """Wait for the process to end; its exit code, negative for a signal."""
         deadline = time.monotonic() + timeout_s
         while self.exit_code is None:

@@ -117,14 +117,14 @@ def start(
 ) -> BaseProcess:
     """The same; returns when it holds the lock, or has ended."""
     process = launch(paths, threads, more, room_gib, first)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while lock.holder(paths.lock) is None and process.is_alive():
         assert time.monotonic() < deadline, "the worker did not begin"
         time.sleep(0.01)
     return process
 
 
-def finish(process: BaseProcess, timeout_s: float = 120) -> int:
+def finish(process: BaseProcess, timeout_s: float = 240) -> int:
     """Wait for the worker; its exit code (negative: the signal that killed it)."""
     process.join(timeout_s)
     assert process.exitcode is not None, "the worker did not end"
@@ -138,11 +138,11 @@ def train(paths: SessionPaths, threads: int = 1, room_gib: float | None = None) 
 def kill(process: BaseProcess) -> None:
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
-    process.join(10)
+    process.join(60)
 
 
 def wait_for(
-    paths: SessionPaths, reached: Callable[[RunView], bool], timeout_s: float = 60
+    paths: SessionPaths, reached: Callable[[RunView], bool], timeout_s: float = 180
 ) -> RunView:
     """Fold the session's events until `reached` says so."""
     view, tail = RunView(), Tail(paths.events)

@@ -123,7 +123,7 @@ def test_on_a_terminal_it_asks(
 def test_a_deaf_worker_is_ended_rung_by_rung(run: SessionPaths) -> None:
     with worker(run, deaf=True) as process:
         done = tui_lora(run, "stop", "run", "--kill-after", "0.3")
-        assert process.wait(10) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
     said = done.stdout
     assert done.returncode == 1
     assert said.index("asked to stop") < said.index("SIGTERM sent") < said.index("SIGKILL sent")
@@ -143,7 +143,7 @@ def test_ctrl_c_leaves_the_order_standing_and_a_second_stop_says_so(run: Session
                 waiting.send_signal(signal.SIGINT)
                 rest = waiting.stdout.read()
                 assert b"the order stands (stop)" in rest
-                assert waiting.wait(10) == 0
+                assert waiting.wait(60) == 0
         assert len(given(run)) == 1
 
 

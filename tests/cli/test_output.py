@@ -27,7 +27,7 @@ def test_a_reader_that_has_enough_is_no_failure(tmp_path: Path) -> None:
     assert watch.stderr is not None
     assert watch.stdout.readline().startswith(b"{")
     watch.stdout.close()
-    assert watch.wait(30) == 0
+    assert watch.wait(60) == 0
     assert watch.stderr.read() == b""
 
 

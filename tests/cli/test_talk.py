@@ -199,9 +199,9 @@ def test_ctrl_c_stops_the_answer_and_a_second_the_program(run: Path, twice: bool
             said += process.stdout.read(1)
         process.send_signal(signal.SIGINT)
         process.stdout.read()
-        assert process.wait(20) == 130
+        assert process.wait(60) == 130
         return
-    rest, _ = process.communicate("Another\n", timeout=20)
+    rest, _ = process.communicate("Another\n", timeout=60)
     assert process.returncode == 0
     assert "(stopped)" in rest
     assert "(another), 3" in rest

@@ -32,7 +32,7 @@ def running(tmp_path: Path) -> Iterator[SessionPaths]:
     worker = subprocess.Popen([sys.executable, "-c", HOLD, str(paths.lock)])
     try:
         write(paths, opening(TOTAL), steps(1, FIRST, TOTAL), start=time.time())
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while lock.holder(paths.lock) is None:
             assert time.monotonic() < deadline
             time.sleep(0.01)

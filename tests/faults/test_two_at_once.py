@@ -66,7 +66,7 @@ def test_every_order_of_two_viewers_is_answered_and_rubbish_is_none(session: Ses
         for viewer in viewers:
             viewer.start()
         for viewer in viewers:
-            viewer.join(30)
+            viewer.join(60)
         replayed = Tail(session.orders).read()[0].decode()
         rubbish = [
             "not json", "[]", "{}", '{"v":1,"type":"format_disk","id":"a","t":0}', "\x00\x1b[2J",

@@ -115,7 +115,7 @@ def test_a_check_that_fails_or_hangs_costs_only_itself() -> None:
     ]
     began = time.monotonic()
     found = ask_all(asked)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     never.set()
     assert [check.ok for check in found] == [None, None, False, True]
     assert found[0].detail == "could not be told: boom"

@@ -86,7 +86,7 @@ def test_each_rung_is_taken_by_hand_and_the_last_one_holds(deaf: Deaf) -> None:
     assert (ladder.rung, ladder.since) == (Rung.TERMINATED, 100.0)
     assert deaf.line() == b"terminated"
     ladder = climb(deaf.paths, ladder, 140.0)
-    assert deaf.process.wait(10) == -signal.SIGKILL
+    assert deaf.process.wait(60) == -signal.SIGKILL
     assert (ladder.rung, ladder.next) == (Rung.KILLED, None)
     assert climb(deaf.paths, ladder, 150.0) is ladder
 
@@ -95,7 +95,7 @@ def test_who_wants_nothing_saved_gets_no_sigterm(deaf: Deaf) -> None:
     ladder = begun([sessions.give(deaf.paths, Stop), sessions.give(deaf.paths, Discard)])
     assert ladder is not None
     climb(deaf.paths, ladder, 1.0)
-    assert deaf.process.wait(10) == -signal.SIGKILL
+    assert deaf.process.wait(60) == -signal.SIGKILL
     assert deaf.line() == b""
 
 

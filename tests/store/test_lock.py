@@ -118,7 +118,7 @@ def test_a_forked_child_does_not_keep_it(path: Path) -> None:
 
 
 def test_ending_in_peace_frees_it_too(path: Path, held: subprocess.Popen[str]) -> None:
-    held.communicate(timeout=5)
+    held.communicate(timeout=60)
     assert freed(path)
 
 
@@ -174,7 +174,7 @@ def test_a_process_that_becomes_another_program_keeps_it_all_the_while(path: Pat
     watching.join()
     assert seen == {process.pid}
     second.communicate()
-    process.communicate("\n", timeout=10)
+    process.communicate("\n", timeout=60)
     assert freed(path)
 
 

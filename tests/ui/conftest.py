@@ -68,7 +68,7 @@ async def show(pilot: Pilot[None], run: RunNow) -> None:
     await pilot.pause()
 
 
-async def until(pilot: Pilot[None], done: Callable[[], object], seconds: float = 20.0) -> None:
+async def until(pilot: Pilot[None], done: Callable[[], object], seconds: float = 60.0) -> None:
     """Let the app work until `done`; a thread may be what it waits for."""
     deadline = time.monotonic() + seconds
     while not done():

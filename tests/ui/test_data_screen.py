@@ -629,7 +629,7 @@ async def test_the_worker_starts_with_the_screen_and_ends_with_the_app(
         await until(pilot, lambda: "the tokenizer fell off the bus" in shown(app))
         await pilot.press("r")
         await until(pilot, lambda: len(faked) == 3)
-    assert faked[2].wait(5) is not None
+    assert faked[2].wait(60) is not None
 
 
 @pytest.mark.usefixtures("faked")
@@ -700,7 +700,7 @@ async def test_a_row_is_fed(tiny_model: Path, rows: Path, root: Path, here: Path
         await until(pilot, lambda: "✗" in text_of(app, "#fed"), 60)
         worker = page(app)._inspector._worker  # type: ignore[attr-defined]
         assert worker is not None
-    assert worker.process.wait(10) == 0
+    assert worker.process.wait(60) == 0
 
 
 @pytest.mark.model

@@ -34,7 +34,7 @@ async def test_checks_come_and_mends_are_copied(
         assert asked == root
         for check in FOUND[:2]:
             on_found(check)
-        more.wait(10)
+        more.wait(60)
         on_found(FOUND[2])
         return FOUND
 

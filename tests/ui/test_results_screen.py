@@ -313,7 +313,7 @@ async def test_the_real_worker_answers_side_by_side(
         await pilot.press("a")
         await until(pilot, lambda: "kept as evaluations/answers-" in notice(app), 60)
         process = page(app).link.pipe.process  # type: ignore[attr-defined]
-    assert process.wait(5) == 0
+    assert process.wait(60) == 0
     sheet = answer_sheets.newest(paths)
     assert sheet is not None
     assert all(row.base.tokens and row.base.text != row.tuned.text for row in sheet.rows)

@@ -106,7 +106,7 @@ async def test_settings_say_what_they_mean_for_the_model(root: Path, started: St
         app.post_message(SettingsChanged({"lora.r": 8}))
         await until(pilot, lambda: note(app, "lora.target_modules") == "6,656 trainable, 4.2%")
     assert len(started) == 1
-    assert started[0].wait(10) == 0
+    assert started[0].wait(60) == 0
 
 
 async def test_nothing_is_asked_without_a_model(root: Path, started: Started) -> None:
@@ -296,7 +296,7 @@ async def test_data_and_settings_share_one_worker(
         app.post_message(DraftReplaced(app.draft.changed({"lora.r": 4})))
         await until(pilot, lambda: note(app, "lora.target_modules") == "3,328 trainable, 2.1%")
         assert len(started) == 1
-    assert started[0].wait(10) == 0
+    assert started[0].wait(60) == 0
 
 
 async def test_the_present_layers_are_marked_whatever_else_is_wrong(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import time
+from functools import partial
 
 import pytest
 from textual.app import App, ComposeResult
@@ -12,6 +13,7 @@ from textual.containers import VerticalScroll
 from textual.geometry import Region
 from textual.widget import Widget
 
+from tests.ui.conftest import until
 from tui_lora.core.transcript import Answer, Exchange
 from tui_lora.ui.markdown_text import AT_MOST, blocks
 from tui_lora.ui.theming import DEFAULTS
@@ -143,6 +145,10 @@ class Talking(App[None]):
         return dict(DEFAULTS)
 
 
+def _is_in_sight(talk: Talk, view: AnswerView) -> bool:
+    return talk.region.y <= view.end < talk.region.bottom + STEP
+
+
 async def test_the_end_of_what_grows_beside_a_longer_answer_is_in_sight() -> None:
     app = Talking()
     async with app.run_test(size=(80, 20)) as pilot:
@@ -158,7 +164,7 @@ async def test_the_end_of_what_grows_beside_a_longer_answer_is_in_sight() -> Non
                 await pilot.pause()
                 left, right = app.query(AnswerView)
                 view = left if answer is first else right
-                assert talk.region.y <= view.end < talk.region.bottom + STEP, end
+                await until(pilot, partial(_is_in_sight, talk, view))
             answer.ended_by = "end"
             talk.draw(answer)
             await pilot.pause()

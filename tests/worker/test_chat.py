@@ -415,7 +415,7 @@ def test_the_end_of_input_ends_an_answering_worker_at_once(tiny_model: Path) -> 
     began = time.monotonic()
     talk.worker.process.stdin.close()  # type: ignore[union-attr]
     assert talk.end()[0] == 0
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
 
 
 NOISY = """
@@ -435,7 +435,7 @@ while True:
 
 def test_nothing_that_a_library_prints_reaches_the_wire() -> None:
     process = subprocess.run(
-        [sys.executable, "-c", NOISY], input=b"", capture_output=True, timeout=30, check=True
+        [sys.executable, "-c", NOISY], input=b"", capture_output=True, timeout=60, check=True
     )
     assert [FROM_CHAT.decode(line).message for line in process.stdout.splitlines()] == [
         Loading(label="loud")
@@ -471,7 +471,7 @@ def test_a_worker_dies_with_a_killed_viewer_even_while_it_loads(tiny_model: Path
     assert is_running(pid)
     os.kill(viewer.pid, signal.SIGKILL)
     viewer.wait()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not is_running(pid)

@@ -64,7 +64,7 @@ def test_one_question_after_another(tmp_path: Path) -> None:
             assert words in failed.message
     finally:
         worker.close()
-    assert ended.get(timeout=10) == (0, "")
+    assert ended.get(timeout=60) == (0, "")
 
 
 def test_it_needs_nothing_heavy() -> None:

@@ -209,7 +209,7 @@ def test_over_real_pipes_it_ends_with_its_viewer(run: SessionPaths) -> None:
     worker.send(asked)
     heard.get(timeout=60)
     worker.process.stdin.close()
-    assert worker.process.wait(timeout=20) == 0
+    assert worker.process.wait(timeout=60) == 0
     assert worker.unreadable == 0
 
 

@@ -259,7 +259,7 @@ def test_memory_that_runs_out_is_an_answer(tiny_model: Path, tmp_path: Path) -> 
     process.start()
     assert hears.poll(120)
     last = FROM_FIT_CHECK.decode(hears.recv()).message
-    process.join(30)
+    process.join(60)
     assert isinstance(last, FitRanOut), last
     assert last.phase == "first step"
     assert (last.where.device, last.where.phase, last.where.rows) == ("cpu", "forward", 128)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import queue
-import time
 from pathlib import Path
 from typing import Any
 
@@ -476,7 +475,5 @@ def test_the_worker_answers_over_pipes_and_ends_with_its_input(
     worker.send(ask(tiny_model, rows, 1))
     assert isinstance(hear(), InspectFailed)
     assert worker.unreadable == 0
-    began = time.monotonic()
     worker.close()
     assert hear() == 0
-    assert time.monotonic() - began < 3
