@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import re
+import signal
 import tempfile
 from pathlib import Path
 
@@ -18,6 +19,10 @@ from tests.tiny import make_tiny_adapter, make_tiny_model
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What the user's own runs took is nothing to a test, and a test's is nothing to the user.
 os.environ["TUI_LORA_DATA"] = tempfile.mkdtemp(prefix="tui-lora-data-")
+# A shell that runs the tests in the background has Ctrl-C ignored, and so would all that they
+# start and then interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _MARKS_OF_A_MODULE = re.compile(r"^pytestmark = .*", re.MULTILINE)
 
