@@ -16,8 +16,8 @@ from tui_lora.core.spec import parse_spec
 from tui_lora.store import chat_export, sessions
 from tui_lora.store.chats import ChatFile
 from tui_lora.store.dataset import look_at
-from tui_lora.store.kept_chats import delete, heads, read_chat, search, snippet
-from tui_lora.store.kept_voices import reopened
+from tui_lora.store.kept_chats import Head, delete, heads, read_chat, search, snippet
+from tui_lora.store.kept_voices import kept_base, reopened
 from tui_lora.store.paths import SessionPaths, user_chats
 from tui_lora.store.sources import open_source, rows_of
 
@@ -78,7 +78,7 @@ def test_what_is_said_again_takes_the_place_and_what_is_cut_is_gone(tmp_path: Pa
     chat = read_chat(path)
     first, second = chat.transcript.exchanges
     assert [a.text for a in first.answers] == ["Because.", "So it is."]
-    assert (first.system, second.question, second.answers) == ("Be kind", "Else?", [])
+    assert (first.sampling.system, second.question, second.answers) == ("Be kind", "Else?", [])
     assert chat.labels == {"base": "base", "/gone/adapter": "mine"}
     assert chat.bad == 0
 
@@ -218,6 +218,16 @@ def test_nothing_outside_of_the_session_is_meant(root: Path, within: str) -> Non
     assert found.missing[0] == "mine: its files are not there any more."
 
 
+def test_the_base_alone_comes_back_at_its_commit(root: Path) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    model = {"model": "org/base", "scheme": "nf4", "revision": commit}
+    chat = read_chat(write(user_chats(), user("Why?", base=model, voices=[])))
+    (target,) = reopened(root, chat).targets
+    assert (target.model.id, target.model.revision) == ("org/base", commit)
+    assert target.quantization.scheme == "nf4"
+    assert kept_base(target).revision == commit
+
+
 def test_who_is_missing_is_told_and_the_others_come(root: Path) -> None:
     paths = tuned(root, "mine")
     gone = {"name": "/gone/adapter", "label": "gone"}
@@ -256,6 +266,79 @@ def test_rows_hold_what_was_answered_whole_and_training_reads_them(tmp_path: Pat
     assert [turn["content"] for turn in base["messages"]] == ["Be kind", "Why?", "Because."]
     assert [turn["role"] for turn in mine["messages"]] == ["system", *["user", "assistant"] * 2]
     assert as_rows(chat, "/gone/adapter") == [mine]
+
+
+def test_each_system_prompt_has_a_row_of_its_own(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "chats",
+        user("One", system="Be kind"),
+        answer("1", message=0),
+        user("Two", system="Be kind"),
+        answer("2", message=1),
+        # Drawn again, and told another thing for that.
+        answer("two", message=1, sampled={"system": "Be short"}),
+        user("Three", system=""),
+        answer("3", message=2),
+    )
+    chat = read_chat(path)
+    assert [[turn["content"] for turn in row["messages"]] for row in as_rows(chat)] == [
+        ["Be kind", "One", "1"],
+        ["Be short", "Two", "two"],
+        ["Three", "3"],
+    ]
+    text = chat_export.export(path, chat, "md").path.read_text()
+    told = [text.index(f"**System prompt**\n\n{words}") for words in ("Be kind", "Be short", "(no")]
+    assert told == sorted(told)
+    assert text.count("**System prompt**") == 3
+    assert "**base** · another system prompt\n\ntwo" in text
+
+
+def test_a_row_of_a_dataset_stands_alone_with_what_is_before_it_there(tmp_path: Path) -> None:
+    opening = [{"role": "system", "content": "Be exact"}, {"role": "user", "content": "Zero"},
+               {"role": "assistant", "content": "0"}]  # fmt: skip
+    path = write(
+        tmp_path / "chats",
+        user("One", system="Be kind"),
+        answer("1", message=0),
+        user("Two", system="Be kind", opening=opening),
+        answer("2", message=1),
+        user("Three", system="Be kind"),
+        answer("3", message=2),
+        user("Four", system="Be kind", opening=[]),
+        answer("4", message=3),
+        user("Five", system="Be kind", opening=[{"role": "wizard"}]),
+        answer("5", message=4),
+    )
+    chat = read_chat(path)
+    assert chat.bad == 0
+    assert [[turn["content"] for turn in row["messages"]] for row in as_rows(chat)] == [
+        ["Be kind", "One", "1"],
+        ["Be exact", "Zero", "0", "Two", "2", "Three", "3"],
+        ["Be kind", "Four", "4"],
+        ["Be kind", "Five", "5"],
+    ]
+    text = chat_export.export(path, chat, "md").path.read_text()
+    assert "**Of the dataset, system**\n\nBe exact" in text
+    assert search_finds(path, "exact zero")
+
+
+def search_finds(path: Path, text: str) -> bool:
+    head = Head(path, "", (0, 0))
+    return list(search([head], text)) == [head]
+
+
+def test_what_was_carried_on_keeps_its_speed(tmp_path: Path) -> None:
+    """Seconds are those of the last part, so the tokens before it do not count."""
+    said = answer("and so on", message=0, tokens=512, begun_tokens=256, seconds=10.0)
+    chat = read_chat(write(tmp_path / "chats", user("Why?"), said))
+    (found,) = chat.transcript.exchanges[0].answers
+    assert (found.tokens, found.tokens_per_s) == (512, 25.6)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, "7", None])
+def test_a_seed_that_cannot_be_drawn_from_is_none(tmp_path: Path, seed: object) -> None:
+    chat = read_chat(write(tmp_path / "chats", user("Why?"), answer("So.", message=0, seed=seed)))
+    assert chat.transcript.exchanges[0].answers[0].seed is None
 
 
 def test_a_file_that_is_there_stays_and_nothing_to_train_on_is_said(tmp_path: Path) -> None:

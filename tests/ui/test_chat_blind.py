@@ -155,6 +155,26 @@ async def test_an_error_that_names_its_voice_waits_for_the_vote(
         assert all("exit code 3" in foot for foot in feet(app))
 
 
+async def test_who_gave_no_answer_is_not_voted_on(
+    root: Path, tuned: SessionPaths, fake: Path
+) -> None:
+    with_checkpoint(tuned, 400)
+    async with blind(root) as (app, pilot):
+        await write(pilot, "no memory for step-000400")
+        await until(pilot, lambda: settled(app, 3) and chat(app).blind.letters == "BC")
+        assert feet(app) == ["✗ no answer", "", ""]
+        assert "b B   c C   = a tie" in shown(app)
+        assert "a A" not in shown(app)
+        await pilot.press("a")
+        assert chat(app).blind.hiding
+        await pilot.press("c")
+        await until(pilot, lambda: "C   base   ✓ your vote" in shown(app))
+        assert "tuned-run at step 400 0-0-0 of 0" in shown(app)
+        await until(pilot, lambda: read_votes([tuned]))
+    (vote,) = read_votes([tuned])
+    assert vote.among == ("tuned-run", "base tiny")
+
+
 def test_scores_count_each_vote_once() -> None:
     votes = [
         Vote("1", ("a", "b", "c"), "a"),

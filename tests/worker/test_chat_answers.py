@@ -305,6 +305,13 @@ def test_what_never_ends_is_cut_at_the_context(room: Any) -> None:
         assert ended.prompt_tokens + ended.tokens == CONTEXT
 
 
+@pytest.mark.parametrize(("content", "overrun"), [("ab " * CONTEXT, True), ("", False)])
+def test_what_fails_tells_whether_it_was_too_long(room: Any, content: str, overrun: bool) -> None:
+    failed = ask(room, turns=(Turn(role="user", content=content),), plain=True)
+    assert isinstance(failed, ChatFailed)
+    assert failed.overrun is overrun
+
+
 def test_the_tokens_of_an_answer_have_their_probabilities(
     room: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

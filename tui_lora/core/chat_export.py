@@ -9,7 +9,7 @@ from typing import Any
 from tui_lora.core.chat import Turn
 from tui_lora.core.kept_chat import COMPLETE, KeptChat
 from tui_lora.core.text import number, one_line
-from tui_lora.core.transcript import Answer, Exchange
+from tui_lora.core.transcript import Answer, Exchange, with_system
 
 ENDED = {"length": "cut at the limit", "cancel": "stopped", "failed": "failed", "": "not finished"}
 
@@ -20,14 +20,19 @@ def as_markdown(chat: KeptChat, when: str) -> str:
     model = one_line(chat.base.model) if chat.base is not None else ""
     about = [when, model, ", ".join(one_line(label) for label in chat.labels.values())]
     parts = [f"# {title}", " · ".join(one for one in about if one)]
-    system = ""
+    before = ""
     for exchange in chat.transcript.exchanges:
-        if exchange.system != system:
-            parts += ["**System prompt**", exchange.system or "(none)"]
-            system = exchange.system
-        parts += ["**Text**" if exchange.plain else "**You**", exchange.question]
+        for turn in exchange.opening or ():
+            parts += [f"**Of the dataset, {turn.role}**", turn.content]
+        asked = ["**Text**" if exchange.plain else "**You**", exchange.question]
         for answer in exchange.answers:
-            parts += [_head(answer), answer.text or "(nothing)"]
+            told = chat.transcript.told(exchange, answer)
+            if told != before and not exchange.plain:
+                parts += ["**System prompt**", told or "(none)"]
+                before = told
+            parts += [*asked, _head(answer), answer.text or "(nothing)"]
+            asked = []
+        parts += asked
         if exchange.reference:
             parts += ["**Reference**", _quoted(exchange.reference)]
     return "\n\n".join(parts) + "\n"
@@ -36,6 +41,7 @@ def as_markdown(chat: KeptChat, when: str) -> str:
 def _head(answer: Answer) -> str:
     told = [f"{answer.tokens:,} tokens"] if answer.tokens else []
     told += [f"strength {answer.strength:.0%}"] if answer.strength != 1 else []
+    told += [one_line(answer.apart)] if answer.apart else []
     told += [ENDED[answer.ended_by]] if answer.ended_by in ENDED else []
     told += [f"{one_line(c.label)} {number(c.probability)}" for c in answer.chances[:5]]
     return " · ".join([f"**{one_line(answer.label)}**", *told])
@@ -47,32 +53,34 @@ def _quoted(text: str) -> str:
 
 def as_rows(chat: KeptChat, voice: str = "") -> list[dict[str, Any]]:
     """A row `{"messages": [...]}` for the conversation of each voice, or of one; only what was
-    answered whole. Without a row: who answered nothing whole, texts carried on without turns, and
-    classifiers, whose labels are guesses."""
+    answered whole. Another begins where the system prompt is another one, and with a message of a
+    dataset, which was asked without what was said before. Without a row: who answered nothing
+    whole, texts carried on without turns, and classifiers, whose labels are guesses."""
     names = [voice] if voice else list(chat.labels)
-    rows = []
-    for name in names:
-        turns: list[Turn] = []
-        system = ""
-        for exchange in chat.transcript.exchanges:
-            answer = exchange.by(name)
-            if answer is None or exchange.plain or not is_whole(answer):
-                continue
-            turns.append(Turn(role="user", content=exchange.question))
-            turns.append(Turn(role="assistant", content=answer.text))
-            system = exchange.system
-        if turns:
-            rows.append(row(with_system(turns, system)))
-    return rows
+    return [row(turns) for name in names for turns in _conversations(chat, name)]
+
+
+def _conversations(chat: KeptChat, voice: str) -> list[list[Turn]]:
+    found: list[list[Turn]] = []
+    before: str | None = None
+    for exchange in chat.transcript.exchanges:
+        answer = exchange.by(voice)
+        if exchange.opening is not None:
+            before = None
+        if answer is None or exchange.plain or not is_whole(answer):
+            continue
+        told = chat.transcript.told(exchange, answer)
+        if told != before:
+            found.append(with_system(exchange.opening or (), told))
+            before = told
+        found[-1].append(Turn(role="user", content=exchange.question))
+        found[-1].append(Turn(role="assistant", content=answer.text))
+    return found
 
 
 def is_whole(answer: Answer) -> bool:
     """Whether nothing of an answer is missing, so that it may be learned from."""
     return answer.ended_by in COMPLETE and bool(answer.text.strip()) and not answer.chances
-
-
-def with_system(turns: Sequence[Turn], system: str) -> list[Turn]:
-    return [Turn(role="system", content=system), *turns] if system else list(turns)
 
 
 def row(turns: Sequence[Turn]) -> dict[str, Any]:

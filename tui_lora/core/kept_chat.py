@@ -7,7 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from tui_lora.core.chat import BASE, Chance
+from pydantic import ValidationError
+
+from tui_lora.core.chat import BASE, Chance, Turn
+from tui_lora.core.sampling import SEEDS, Sampling
+from tui_lora.core.sampling_set import SYSTEM, SamplingSet, read_set
 from tui_lora.core.text import clean
 from tui_lora.core.transcript import Answer, Ending, Exchange, Transcript
 
@@ -34,9 +38,11 @@ class KeptVoice:
 
 @dataclass(frozen=True)
 class KeptBase:
-    """The model that all of them shared, and how it was loaded."""
+    """The model that all of them shared, and how it was loaded; `revision` is a Hub model's
+    commit."""
 
     model: str
+    revision: str = ""
     dtype: str = ""
     scheme: str = ""
     devices: str = ""
@@ -102,7 +108,8 @@ def _take(chat: KeptChat, said: Mapping[str, Any], number: int) -> bool:
             clean(content),
             reference=_text(said, "reference"),
             plain=said.get("plain") is True,
-            system=_text(said, "system"),
+            opening=_opening(said.get("opening")),
+            sampling=_sampling(said),
         )
         exchanges.append(exchange)
         chat.sampled = said
@@ -111,7 +118,9 @@ def _take(chat: KeptChat, said: Mapping[str, Any], number: int) -> bool:
         at = said.get("message", len(exchanges) - 1)
         if not isinstance(at, int) or not 0 <= at < len(exchanges):
             return False
-        exchanges[at].put(_answer(said, clean(content), number))
+        answer = _answer(said, clean(content), number, exchanges[at].sampling)
+        answer.apart = chat.transcript.apart(exchanges[at], answer)
+        exchanges[at].put(answer)
         return True
     if role == "cut":
         keep = said.get("keep")
@@ -123,17 +132,20 @@ def _take(chat: KeptChat, said: Mapping[str, Any], number: int) -> bool:
     return True
 
 
-def _answer(said: Mapping[str, Any], text: str, number: int) -> Answer:
+def _answer(said: Mapping[str, Any], text: str, number: int, asked: SamplingSet) -> Answer:
     label = _text(said, "name") or "—"
     ended = said.get("ended_by")
     answer = Answer(f"kept-{number}", _text(said, "voice") or label, label, text)
     answer.ended_by = ended if ended and ended in get_args(Ending) else "end"
     answer.tokens = int(_number(said.get("tokens")) or 0)
+    answer.begun_tokens = int(_number(said.get("begun_tokens")) or 0)
     answer.seconds = _number(said.get("seconds"))
     answer.strength = _number(said.get("strength")) or (0.0 if said.get("strength") == 0 else 1.0)
     answer.problem = _text(said, "problem")
     seed, chances = said.get("seed"), said.get("chances")
-    answer.seed = seed if isinstance(seed, int) else None
+    answer.seed = seed if isinstance(seed, int) and 0 <= seed < SEEDS else None
+    sampled = said.get("sampled")
+    answer.sampling = _sampling(sampled) if isinstance(sampled, dict) else asked
     if isinstance(chances, dict):
         answer.chances = tuple(
             Chance(label=clean(name), probability=float(share))
@@ -143,10 +155,27 @@ def _answer(said: Mapping[str, Any], text: str, number: int) -> Answer:
     return answer
 
 
+def _sampling(said: Mapping[str, Any]) -> SamplingSet:
+    try:
+        return read_set("", said)
+    except ValidationError:
+        return SamplingSet("", Sampling(), _text(said, SYSTEM))
+
+
+def _opening(turns: Any) -> tuple[Turn, ...] | None:
+    if not isinstance(turns, list):
+        return None
+    try:
+        read = (Turn.model_validate(turn) for turn in turns)
+        return tuple(Turn(role=turn.role, content=clean(turn.content)) for turn in read)
+    except ValidationError:
+        return ()
+
+
 def _take_voices(chat: KeptChat, said: Mapping[str, Any]) -> None:
     base, voices = said.get("base"), said.get("voices")
     if isinstance(base, dict) and _text(base, "model"):
-        known = ("model", "dtype", "scheme", "devices")
+        known = ("model", "revision", "dtype", "scheme", "devices")
         chat.base = KeptBase(**{name: _text(base, name) for name in known})
     for voice in voices if isinstance(voices, list) else ():
         if not isinstance(voice, dict) or not _text(voice, "name"):

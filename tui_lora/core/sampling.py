@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+SEEDS = 2**31
+"""Seeds are below it."""
+
 
 class Sampling(BaseModel):
     """Temperature 0 is greedy: always the likeliest token, so nothing else but the repetition
@@ -20,7 +23,7 @@ class Sampling(BaseModel):
     min_p: float = Field(0.0, ge=0, le=1)
     repetition_penalty: float = Field(1.0, gt=0, le=5)
     max_new_tokens: int = Field(256, ge=1, le=100_000)
-    seed: int = Field(7, ge=0, le=2**31 - 1)
+    seed: int = Field(7, ge=0, le=SEEDS - 1)
     stop: tuple[str, ...] = ()
 
     @property

@@ -90,6 +90,21 @@ class SamplingSet:
     def same(self, other: SamplingSet) -> bool:
         return self.values == other.values and self.system == other.system
 
+    def apart(self, other: SamplingSet) -> str:
+        """What draws otherwise here than in `other`, in words: `greedy, another system prompt`."""
+        told = []
+        for setting in SETTINGS:
+            idle = self.values.greedy and not setting.greedy
+            if idle or shown(setting.name, self) == shown(setting.name, other):
+                continue
+            if setting.name == SYSTEM:
+                told.append("another system prompt" if self.system else "no system prompt")
+            elif setting.name == "temperature" and self.values.greedy:
+                told.append("greedy")
+            else:
+                told.append(f"{setting.label} {shown(setting.name, self) or 'none'}")
+        return ", ".join(told)
+
 
 BUILT_IN = (
     SamplingSet("greedy"),
@@ -98,6 +113,14 @@ BUILT_IN = (
     SamplingSet("creative", Sampling(temperature=1.1, min_p=0.05)),
 )
 MOST_NAME = 32
+
+
+def read_set(name: str, values: Mapping[str, Any]) -> SamplingSet:
+    """A set as `SamplingSet.kept` wrote it. Raises ValidationError."""
+    system = values.get(SYSTEM)
+    known = {key: value for key, value in values.items() if key in Sampling.model_fields}
+    system = clean(system) if isinstance(system, str) else ""
+    return SamplingSet(name, Sampling.model_validate(known), system)
 
 
 def check_name(name: str, others: Mapping[str, SamplingSet]) -> str:

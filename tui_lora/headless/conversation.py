@@ -33,7 +33,7 @@ from tui_lora.core.chat import (
     ToChat,
     Turn,
 )
-from tui_lora.core.errors import UserError
+from tui_lora.core.errors import ContextOverrun, UserError
 from tui_lora.core.sampling import Sampling
 from tui_lora.core.text import clean
 from tui_lora.store.adapters import ChatTarget
@@ -96,7 +96,8 @@ class Conversation:
         plain: bool = False,
         on_text: Callable[[str], None] = lambda text: None,
     ) -> AnswerEnded:
-        """The answer, with `on_text` hearing it grow. Raises UserError when it fails.
+        """The answer, with `on_text` hearing it grow. Raises UserError when it fails, as
+        ContextOverrun where the turns are too long.
 
         A Ctrl-C stops the answer, which ends as `cancel`; a second within `TWICE_S` is raised.
         """
@@ -119,7 +120,8 @@ class Conversation:
                 elif isinstance(message, AnswerEnded) and message.id == id:
                     return message
                 elif isinstance(message, ChatFailed):
-                    raise UserError(message.message, exit_code=1)
+                    kind = ContextOverrun if message.overrun else UserError
+                    raise kind(message.message, exit_code=1)
 
     def predict(self, text: str, *, name: str) -> Predicted:
         """Every label with its probability. Raises UserError when it fails."""

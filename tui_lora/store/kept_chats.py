@@ -110,8 +110,9 @@ def _lines(path: Path) -> tuple[list[bytes], int, int]:
 
 
 def search(found: Sequence[Head], text: str, go_on: GoOn = lambda: True) -> Iterator[Head]:
-    """Those of `found` in which every word of `text` stands, in whatever case: in messages,
-    answers, references, system prompts, names of voices or of the session."""
+    """Those of `found` in which every word of `text` stands, in whatever case: in messages and
+    what a dataset has before them, answers, references, system prompts, names of voices or of the
+    session."""
     words = text.casefold().split()
     for head in found:
         if not go_on():
@@ -136,11 +137,14 @@ def _holds(path: Path, words: Sequence[str]) -> bool:
 
 def _texts(chat: KeptChat, session: str = "") -> Iterator[str]:
     yield session
-    yield from (exchange.system for exchange in chat.transcript.exchanges)
+    yield from (exchange.sampling.system for exchange in chat.transcript.exchanges)
     yield from chat.labels.values()
     for exchange in chat.transcript.exchanges:
+        yield from (turn.content for turn in exchange.opening or ())
         yield exchange.question
-        yield from (answer.text for answer in exchange.answers)
+        for answer in exchange.answers:
+            yield answer.text
+            yield answer.system
         yield exchange.reference
 
 

@@ -23,7 +23,10 @@ class Reopened:
 
 
 def kept_base(one: ChatTarget) -> KeptBase:
-    return KeptBase(one.model.id, one.model.dtype, one.quantization.scheme, one.devices)
+    model = one.model
+    return KeptBase(
+        model.id, model.revision or "", model.dtype, one.quantization.scheme, one.devices
+    )
 
 
 def kept_voice(
@@ -56,7 +59,7 @@ def reopened(root: Path, chat: KeptChat) -> Reopened:
             missing.append(f"{one_line(voice.label, max_chars=40)}: {one_line(error.what)}")
     if not targets and chat.base is not None:
         try:
-            targets.append(_stored(target(root, chat.base.model), chat.base))
+            targets.append(_alone(root, chat.base))
         except UserError as error:
             missing.append(f"{one_line(chat.base.model, max_chars=60)}: {one_line(error.what)}")
     return Reopened(tuple(targets), tuple(missing))
@@ -75,7 +78,7 @@ def _found(
     elif (session := folder.parent.parent / "run.yaml").is_file():
         beside = _stored(target(root, str(session.parent)), base)
     elif base is not None:
-        beside = _stored(target(root, base.model), base)
+        beside = _alone(root, base)
     else:
         raise UserError("nothing says which base it stands beside.")
     return replace(beside, name=voice.label, adapter=None, whole=folder)
@@ -103,6 +106,14 @@ def _folder(root: Path, voice: KeptVoice) -> Path:
     if not folder.is_dir():
         raise UserError("its files are not there any more.")
     return folder
+
+
+def _alone(root: Path, base: KeptBase) -> ChatTarget:
+    """The base at the commit that it had, whatever `main` is by now."""
+    one = target(root, base.model)
+    if base.revision:
+        one = replace(one, model=one.model.model_copy(update={"revision": base.revision}))
+    return _stored(one, base)
 
 
 def _stored(one: ChatTarget, base: KeptBase | None) -> ChatTarget:

@@ -9,8 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tui_lora.core.errors import UserError
-from tui_lora.core.sampling import Sampling
-from tui_lora.core.sampling_set import BUILT_IN, SYSTEM, SamplingSet, check_name
+from tui_lora.core.sampling_set import BUILT_IN, SamplingSet, check_name, read_set
 from tui_lora.core.text import clean
 from tui_lora.store.atomic import write_whole
 from tui_lora.store.json_file import read_object
@@ -36,14 +35,6 @@ def own_sets() -> dict[str, SamplingSet]:
 def all_sets() -> tuple[SamplingSet, ...]:
     """Those that come along, then the user's own."""
     return (*BUILT_IN, *own_sets().values())
-
-
-def read_set(name: str, values: Mapping[str, Any]) -> SamplingSet:
-    """Raises ValidationError."""
-    system = values.get(SYSTEM)
-    known = {key: value for key, value in values.items() if key in Sampling.model_fields}
-    system = clean(system) if isinstance(system, str) else ""
-    return SamplingSet(name, Sampling.model_validate(known), system)
 
 
 def named(one: SamplingSet) -> SamplingSet:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from textual.content import Content
 
-from tui_lora.core.transcript import Exchange
+from tui_lora.core.transcript import Answer, Exchange
 from tui_lora.core.votes import Score, Vote, scores
 from tui_lora.ui.ink import BRIGHT, dim, fitting, ink, join
 from tui_lora.ui.voices import Voice, labelled, shortened
@@ -42,7 +42,7 @@ class Blind:
         """The letters that can be voted for now; none before all answers are there."""
         if self._open is None or not self._open.ended:
             return ""
-        return "".join(answer.alias for answer in self._open.answers)
+        return "".join(answer.alias for answer in _given(self._open))
 
     def mixed(self, voices: Sequence[Voice]) -> list[Voice]:
         """The voices in an order that nobody knows."""
@@ -68,9 +68,10 @@ class Blind:
         if exchange is None or (letter != TIE and letter not in self.letters):
             return None
         best = next((a for a in exchange.answers if a.alias == letter), None)
-        for answer in exchange.answers:
+        given = _given(exchange)
+        for answer in given:
             answer.verdict = "tied" if best is None else "won" if answer is best else "lost"
-        among = tuple(self._keys[answer.voice] for answer in exchange.answers)
+        among = tuple(self._keys[answer.voice] for answer in given)
         won = self._keys[best.voice] if best is not None else None
         vote = Vote(uuid.uuid4().hex, among, won)
         self.count([vote])
@@ -89,6 +90,16 @@ class Blind:
         """Votes that were given, each counted once, however often it is met."""
         self._votes |= {vote.id: vote for vote in votes}
         self.score = scores(self._votes.values())
+
+
+def _given(exchange: Exchange) -> list[Answer]:
+    """The answers that can be voted on: one that failed, or was stopped before its first word, says
+    nothing of who gave it."""
+    return [
+        answer
+        for answer in exchange.answers
+        if answer.ended_by != "failed" and (answer.text or answer.ended_by != "cancel")
+    ]
 
 
 def score_row(

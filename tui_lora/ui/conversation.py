@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tui_lora.core.chat import BASE
 from tui_lora.core.kept_chat import KeptChat, voice_lines
+from tui_lora.core.sampling import SEEDS
 from tui_lora.core.sampling_set import SamplingSet
 from tui_lora.core.transcript import Answer, Exchange, Transcript
-from tui_lora.store.adapters import ChatTarget
+from tui_lora.store.adapters import ChatTarget, base_alone
 from tui_lora.store.chats import ChatFile
 from tui_lora.store.kept_voices import kept_base, kept_voice
 from tui_lora.store.paths import user_chats
@@ -34,6 +36,8 @@ class Conversation:
         self.voices = Voices()
         self._targets: dict[str, ChatTarget] = {}
         self.transcript = Transcript()
+        self._awaited: set[str] = set()
+        """Answers whose end is not in the file yet."""
 
     @property
     def running(self) -> bool:
@@ -48,7 +52,11 @@ class Conversation:
     def targets(self) -> list[ChatTarget]:
         """All that must be loaded for these voices."""
         found = [self._targets[v.name] for v in self.voices.all if v.name in self._targets]
-        return [target for target in found if voice_of(target) != BASE] or found
+        there = [target for target in found if voice_of(target) != BASE] or found
+        if there or self.target is None or not self.voices.all:
+            return there
+        # Those that stood beside the base have left, or could not be loaded.
+        return [base_alone(self.target)]
 
     def join(self, target: ChatTarget) -> bool:
         """Let a target take part and answer next; True when that begins another conversation."""
@@ -71,10 +79,11 @@ class Conversation:
         return voice
 
     def renew(self) -> None:
-        """Begin anew with the same voices; what was said is kept in its file."""
+        """Begin anew with the same voices; what was said is kept in its file, also the beginning of
+        what is being written."""
         self.stop()
-        self.transcript = Transcript()
         self.close()
+        self.transcript = Transcript()
 
     def reopen(self, kept: KeptChat, path: Path) -> None:
         """Go on with a conversation that was kept in `path`; whoever joins now answers in it."""
@@ -89,6 +98,12 @@ class Conversation:
         return self._file.path if self._file is not None else None
 
     def close(self) -> None:
+        """Keep what is there of answers whose end was not told yet, and close the file."""
+        for exchange in self.transcript.exchanges:
+            for answer in exchange.answers:
+                if answer.id in self._awaited:
+                    answer.ended_by = answer.ended_by or "cancel"
+                    self._keep_answer(exchange, answer)
         self._told = None
         if self._file is not None:
             self._file.close()
@@ -98,38 +113,45 @@ class Conversation:
 
     def ask(
         self,
-        text: str,
+        exchange: Exchange,
         sampling: SamplingSet,
         voices: Sequence[Voice],
         *,
-        reference: str = "",
-        plain: bool = False,
         aliases: Sequence[str] = (),
-    ) -> Exchange:
-        """Have these voices answer one after the other; with `aliases` nobody is named."""
-        exchange = Exchange(text, reference=reference, plain=plain, system=sampling.system)
+    ) -> None:
+        """Have these voices answer it, one after the other; with `aliases` nobody is named."""
+        exchange.sampling = sampling
         self.transcript.exchanges.append(exchange)
+        opening = [turn.model_dump() for turn in exchange.opening or ()]
         self._keep(
             role="user",
-            content=text,
+            content=exchange.question,
             **sampling.kept(),
-            **({"plain": True} if plain else {}),
-            **({"reference": reference} if reference else {}),
+            **({"plain": True} if exchange.plain else {}),
+            **({"opening": opening} if exchange.opening is not None else {}),
+            **({"reference": exchange.reference} if exchange.reference else {}),
         )
         for at, voice in enumerate(voices):
             answer = self._ask(exchange, voice, sampling)
             if aliases:
                 answer.alias, answer.cover = aliases[at], "all"
             exchange.answers.append(answer)
-        return exchange
 
-    def catch_up(self, sampling: SamplingSet) -> tuple[Exchange, list[Answer]] | None:
-        """Have the others answer the last message too; None when everybody did."""
+    def catch_up(self) -> tuple[Exchange, list[Answer]] | None:
+        """Have the others answer the last message too, drawn as the answer beside them; None when
+        everybody did."""
         exchange = self.transcript.last
         if exchange is None:
             return None
+        found = self.at_hand()
+        beside = found[1] if found is not None else None
+        if beside is None or beside.sampling is None:
+            beside = next((a for a in reversed(exchange.answers) if a.sampling), None)
+        sampling, seed = exchange.sampling, None
+        if beside is not None and beside.sampling is not None:
+            sampling, seed = beside.sampling, beside.seed
         missing = [v for v in self.voices.heard if exchange.by(v.name) is None]
-        answers = [self._ask(exchange, voice, sampling) for voice in missing]
+        answers = [self._ask(exchange, voice, sampling, seed) for voice in missing]
         exchange.answers += answers
         return (exchange, answers) if answers else None
 
@@ -144,20 +166,21 @@ class Conversation:
         return (exchange, answer) if answer is not None else None
 
     def again(self, sampling: SamplingSet) -> tuple[Exchange, Answer, Answer | None] | None:
-        """Have the next voice answer the last message again, from another seed; returns the new
-        answer and the one whose place it takes."""
+        """Have the next voice answer the last message again, with these settings: from the next
+        seed, or from the one that was set since. Returns the new answer and the one whose place it
+        takes."""
         exchange, voice = self.transcript.last, self.voices.next
         if exchange is None or voice is None:
             return None
-        before = exchange.by(voice.name)
-        if before is not None and before.seed is not None:
-            drawn = not sampling.values.greedy
-            sampling = sampling.seeded(before.seed + 1 if drawn else sampling.values.seed)
-        answer = self._ask(exchange, voice, sampling)
+        before, seed = exchange.by(voice.name), None
+        if before is not None and before.seed is not None and _still_set(before, sampling):
+            seed = None if sampling.values.greedy else (before.seed + 1) % SEEDS
+        answer = self._ask(exchange, voice, sampling, seed)
         return exchange, answer, exchange.put(answer)
 
     def carry_on(self, sampling: SamplingSet) -> tuple[Exchange, Answer, Answer] | None:
-        """Have a cut answer carried on by who gave it; returns the one that stands for it now."""
+        """Have a cut answer carried on by who gave it, told the same before it all; returns the one
+        that stands for it now."""
         found = self.at_hand()
         if found is None:
             return None
@@ -165,7 +188,9 @@ class Conversation:
         voice = next((v for v in self.voices.all if v.name == cut.voice), None)
         if voice is None or not cut.cut:
             return None
-        answer = self._ask(exchange, voice, sampling, begun=cut)
+        seed = cut.seed if _still_set(cut, sampling) else None
+        sampling = replace(sampling, system=cut.system)
+        answer = self._ask(exchange, voice, sampling, seed, begun=cut)
         exchange.put(answer)
         return exchange, answer, cut
 
@@ -175,22 +200,32 @@ class Conversation:
         self._keep(role="cut", content="", keep=len(self.transcript.exchanges))
 
     def _ask(
-        self, exchange: Exchange, voice: Voice, sampling: SamplingSet, begun: Answer | None = None
+        self,
+        exchange: Exchange,
+        voice: Voice,
+        sampling: SamplingSet,
+        seed: int | None = None,
+        begun: Answer | None = None,
     ) -> Answer:
+        """With these settings, from `seed` where it is another one than they name."""
         if voice.classifier:
             id = self._link.predict(voice.name, exchange.question)
+            self._awaited.add(id)
             return Answer(id, voice.name, voice.label)
+        seed = sampling.values.seed if seed is None else seed
         id = self._link.ask(
             voice.name,
             self.transcript.turns(exchange, voice.name, sampling.system),
-            sampling.values,
+            sampling.seeded(seed).values,
             strength=voice.strength,
             begun=begun.text if begun is not None else "",
             plain=exchange.plain,
         )
+        self._awaited.add(id)
         answer = Answer(
-            id, voice.name, voice.label, strength=voice.strength, seed=sampling.values.seed
+            id, voice.name, voice.label, strength=voice.strength, sampling=sampling, seed=seed
         )
+        answer.apart = self.transcript.apart(exchange, answer)
         if begun is not None:
             answer.text = answer.begun = begun.text
             answer.tokens = answer.begun_tokens = begun.tokens
@@ -212,8 +247,15 @@ class Conversation:
         exchange, answer = found
         if ended is not None:
             answer.end(ended)
-        else:
+        elif answer.running:
             answer.fail(problem)
+        self._keep_answer(exchange, answer)
+        return exchange, answer
+
+    def _keep_answer(self, exchange: Exchange, answer: Answer) -> None:
+        self._awaited.discard(answer.id)
+        sampling = answer.sampling
+        otherwise = sampling is not None and not sampling.same(exchange.sampling)
         self._keep(
             role="assistant",
             content=answer.text,
@@ -221,14 +263,15 @@ class Conversation:
             **({"voice": answer.voice} if answer.voice != answer.label else {}),
             message=self.transcript.exchanges.index(exchange),
             tokens=answer.tokens,
+            **({"begun_tokens": answer.begun_tokens} if answer.begun_tokens else {}),
             seconds=answer.seconds,
             ended_by=answer.ended_by,
             **({"strength": answer.strength} if answer.strength != 1 else {}),
             **({"seed": answer.seed} if answer.seed is not None else {}),
-            **({"problem": problem} if problem else {}),
+            **({"sampled": sampling.kept()} if sampling is not None and otherwise else {}),
+            **({"problem": answer.problem} if answer.problem else {}),
             **({"chances": _kept(answer)} if answer.chances else {}),
         )
-        return exchange, answer
 
     def stop(self) -> list[Answer]:
         """Cancel what is being written or waits; what was written stays."""
@@ -259,6 +302,11 @@ class Conversation:
             for v in self.voices.all
         )
         return voice_lines(kept_base(self.target), there)
+
+
+def _still_set(before: Answer, now: SamplingSet) -> bool:
+    """Whether the seed was left as it was set when an answer was asked for."""
+    return before.sampling is not None and before.sampling.values.seed == now.values.seed
 
 
 def _kept(answer: Answer) -> dict[str, float]:

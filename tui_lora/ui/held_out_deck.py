@@ -55,6 +55,7 @@ class Deck:
         self._questions: tuple[Question, ...] = ()
         self._source = ""
         self._at = -1
+        self._drawn: dict[str, Question] = {}
 
     def take(self, fact: HeldOutRead) -> None:
         self.paths, self._questions, self._at = fact.paths, fact.found.questions, -1
@@ -74,11 +75,13 @@ class Deck:
         if not self._questions:
             return None
         self._at = (self._at + 1) % len(self._questions)
-        return self._questions[self._at].text
+        drawn = self._questions[self._at]
+        self._drawn[drawn.text.strip()] = drawn
+        return drawn.text
 
     def found(self, text: str) -> Question | None:
-        """The question that was asked; None for a text that is none of them."""
-        return next((q for q in self._questions if q.text.strip() == text), None)
+        """The question that was drawn last with this text; None for what one wrote oneself."""
+        return self._drawn.get(text.strip())
 
 
 class DeckPage(TalkingPage):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from textual import on
 from textual.widgets import Input
 
 from tui_lora.core.sampling_set import SamplingSet
+from tui_lora.core.text import one_line
 from tui_lora.core.transcript import Answer, Exchange
 from tui_lora.ui.chat_facts import AnswerCame, AnswerOver
 from tui_lora.ui.conversation import Conversation
@@ -18,7 +20,12 @@ from tui_lora.ui.voices import Voice
 from tui_lora.ui.widgets.composer import Composer
 from tui_lora.ui.widgets.exchange import Talk
 
+if TYPE_CHECKING:
+    from tui_lora.store.heldout import Question
+
 WAIT = "an answer is still being written; Esc stops it."
+ALONE = "a row of the dataset is asked alone: nothing that was said before it is read."
+AS_TEXT = "the beginning of a text is carried on as it stands, without any template."
 CARRIES_ON = "a text is carried on as it stands, without any template; c chats again."
 
 
@@ -47,11 +54,9 @@ class AnswersPage(DeckPage):
         """Who answers a message."""
         raise NotImplementedError
 
-    def ask(self, text: str, voices: list[Voice], reference: str) -> Exchange:
+    def ask(self, exchange: Exchange, voices: list[Voice]) -> None:
         """Have them answer it."""
-        return self.conversation.ask(
-            text, self.sampling, voices, reference=reference, plain=self.completing
-        )
+        self.conversation.ask(exchange, self.sampling, voices)
 
     def ended(self, exchange: Exchange) -> None:
         """One of its answers has come to its end."""
@@ -73,13 +78,39 @@ class AnswersPage(DeckPage):
             self.say(WAIT, "warning")
             return
         text = composer.take()
-        self._cut()
         known = self.deck.found(text)
-        exchange = self.ask(text, self.asked(together), known.reference if known else "")
-        told = TOLD.get(known.shape, "reference") if known else ""
+        exchange = self._message(text, known)
+        self._cut()
+        if exchange.opening is not None and not self.conversation.predicting:
+            self._tell_alone(exchange)
+        self.ask(exchange, self.asked(together))
+        told = TOLD.get(known.shape, "reference") if known else "reference"
         self.query_one(Talk).add(exchange, told=told)
         self.show_link()
         self.refresh_bindings()
+
+    def _message(self, text: str, known: Question | None) -> Exchange:
+        """What is asked; a row of a dataset as it stands there, and so too where one changes the
+        words of it."""
+        before, plain = self.editing, self.completing
+        if known is not None:
+            # Whatever a model would say of it in a chat, a text does not go on with that.
+            plain = plain or known.shape == "text"
+            return Exchange(
+                known.text, reference=known.reference, plain=plain, opening=known.turns[:-1]
+            )
+        if before is None or before.opening is None:
+            return Exchange(text, plain=plain)
+        reference = before.reference if text == before.question.strip() else ""
+        return Exchange(
+            text, reference=reference, plain=plain or before.plain, opening=before.opening
+        )
+
+    def _tell_alone(self, exchange: Exchange) -> None:
+        if exchange.plain:
+            self.say(AS_TEXT)
+        elif self.conversation.transcript.exchanges:
+            self.say(ALONE)
 
     @on(AnswerCame)
     def _came(self, fact: AnswerCame) -> None:
@@ -118,11 +149,18 @@ class AnswersPage(DeckPage):
             self.send(together=True)
         elif self.conversation.running:
             self.say(WAIT, "warning")
-        elif (added := self.conversation.catch_up(self.sampling)) is not None:
+        elif (added := self.conversation.catch_up()) is not None:
             self.query_one(Talk).add_answers(*added)
+            self._tell_how(added[1][0])
             self.refresh_bindings()
         else:
             self.say("write a message first; then everybody answers it.")
+
+    def _tell_how(self, answer: Answer) -> None:
+        """Say so where an answer was not drawn with what is set now."""
+        if answer.drawn is not None and not answer.drawn.same(self.sampling):
+            how = one_line(answer.drawn.stated(), max_chars=80)
+            self.say(f"drawn as the answer beside it: {how}; r draws with what is set now.")
 
     def action_regenerate(self) -> None:
         made = self.conversation.again(self.sampling)
@@ -133,7 +171,7 @@ class AnswersPage(DeckPage):
             self.query_one(Talk).add_answers(exchange, [answer])
         else:
             self._put(answer, before)
-        if before is not None and self.sampling.values.greedy:
+        if before is not None and _alike(answer, before):
             self.say("greedy: the same settings give the same answer; g sets a temperature.")
 
     def action_carry_on(self) -> None:
@@ -215,3 +253,10 @@ class AnswersPage(DeckPage):
     def question_drawn(self, text: str) -> None:
         self.query_one(Composer).write(text)
         self.query_one(Composer).focus()
+
+
+def _alike(one: Answer, other: Answer) -> bool:
+    """Whether two answers of a voice were drawn with the same settings, seed and strength."""
+    if one.drawn is None or other.drawn is None:
+        return False
+    return one.drawn.same(other.drawn) and one.strength == other.strength

@@ -82,7 +82,7 @@ class KeptPage(VoicesPage):
 
     def _turns(self, exchange: Exchange, answer: Answer) -> tuple[Turn, ...]:
         """What the answer was given to."""
-        return self.conversation.transcript.turns(exchange, answer.voice, exchange.system)
+        return self.conversation.transcript.turns(exchange, answer.voice, answer.system)
 
     def _session_of(self, answer: Answer) -> SessionPaths | None:
         voices = self.conversation.voices

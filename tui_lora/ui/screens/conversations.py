@@ -75,7 +75,8 @@ class ConversationsScreen(Page):
         "part, or in your own where none did. / searches in everything that was said. Enter "
         "reopens one with those voices that can still be loaded, and what you write goes on in the "
         "same file. o writes one as Markdown; r as JSONL to be trained on, a row for each voice "
-        "with what it answered whole; v chooses one voice for that."
+        "with what it answered whole, and another from where the system prompt is another one; v "
+        "chooses one voice for that."
     )
     BINDINGS = [
         Binding("slash", "filter", "search", id="conversations.filter",

@@ -78,15 +78,17 @@ class AnswerView(Vertical, Grown):
 
 
 def head(answer: Answer) -> Content:
-    """Who gives the answer, unless that is not told yet, and how it was voted."""
+    """Who gives the answer, unless that is not told yet, what it was drawn with otherwise than its
+    message was asked, and how it was voted."""
     alias = (answer.alias, STRONG)
     if answer.cover:
         return join(alias)
     look = STRONG if answer.voice == BASE else f"bold {ACCENT}"
     name = (labelled(answer.label, answer.strength), look)
+    how = dim(f"{GAP}{one_line(answer.apart)}" if answer.apart else "")
     if not answer.alias:
-        return join(name)
-    return join(alias, "   ", name, VERDICTS.get(answer.verdict, ""))
+        return join(name, how)
+    return join(alias, "   ", name, how, VERDICTS.get(answer.verdict, ""))
 
 
 def foot(answer: Answer, width: int = 0) -> Content:

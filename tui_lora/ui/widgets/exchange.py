@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from tui_lora.core.chat import Turn
 from tui_lora.core.transcript import Answer, Exchange
 from tui_lora.ui.ink import DIM, STRONG, dim, join
 from tui_lora.ui.widgets.answer import AnswerView
@@ -53,6 +54,7 @@ class ExchangeView(Vertical, Grown):
     DEFAULT_CSS = """
     ExchangeView { height: auto; width: 1fr; margin: 0 0 1 0; }
     ExchangeView > .question { margin: 0 0 1 0; }
+    ExchangeView > .opening { padding: 0 2 0 0; }
     ExchangeView > .answers { height: auto; width: 1fr; layout: vertical; }
     ExchangeView > .answers.-columns { layout: horizontal; }
     ExchangeView > .reference { padding: 0 2 0 0; }
@@ -74,6 +76,8 @@ class ExchangeView(Vertical, Grown):
         self._answers = Columns(classes="answers")
 
     def compose(self) -> ComposeResult:
+        if self.exchange.opening and not self.exchange.plain:
+            yield Prose(join(dim("row  "), opening_words(self.exchange.opening)), classes="opening")
         asked = join(dim(f"{self._asker}  "), (self.exchange.question, STRONG))
         yield Prose(asked, classes="question")
         with self._answers:
@@ -119,6 +123,15 @@ class ExchangeView(Vertical, Grown):
     def _arrange(self, width: int) -> None:
         beside = len(self.exchange.answers) * LEAST_COLUMN <= width
         self._answers.set_class(beside, "-columns")
+
+
+def opening_words(turns: Sequence[Turn]) -> Content:
+    """What of a dataset's row stands before the message."""
+    own = turns[0].role == "system"
+    many = len(turns) - own
+    told = ["its own system prompt"] if own else []
+    told += [f"{many} turn{'s' * (many != 1)}"] if many else []
+    return dim(f"{' and '.join(told)} {'stand' if own + many > 1 else 'stands'} before it")
 
 
 class Talk(VerticalScroll, Grown):
