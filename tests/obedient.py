@@ -38,9 +38,10 @@ from tui_lora.core.orders import (
     SaveCheckpoint,
     Stop,
 )
-from tui_lora.store import launch, lock
+from tui_lora.store import lock
 from tui_lora.store.journal import Tail
 from tui_lora.store.paths import SessionPaths
+from tui_lora.store.process_began import started_ticks
 from tui_lora.store.sudden_end import boot_id
 
 ENDS: dict[type[Order], tuple[Verdict, str]] = {
@@ -56,7 +57,7 @@ def main(folder: str, deaf: bool) -> None:
     lock.hold(paths.lock)
     me = {
         "pid": os.getpid(),
-        "started_ticks": launch.started_ticks(os.getpid()),
+        "started_ticks": started_ticks(os.getpid()),
         "boot_id": boot_id(),
     }
     paths.worker.write_text(json.dumps(me))
@@ -81,7 +82,7 @@ def main(folder: str, deaf: bool) -> None:
             if isinstance(order, SaveCheckpoint):
                 say(CheckpointSaved(step=250, path="x", size_bytes=1, seconds=0.1))
             if isinstance(order, Peek):
-                own = {"source": "asked", "order": order.id}
+                own = {"source": "asked", "order": order.id, "system": order.system}
                 base = peeked.answer(order.prompt, 250, "I am the base.", base=True, **own)
                 peeked.keep(paths, [base, peeked.answer(order.prompt, 250, "I am tuned.", **own)])
                 say(peeked.told(250, 1, order.id))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tui_lora.core.chat import Chance, Turn
+from tui_lora.core.chat import Chance
 from tui_lora.core.events import Event, Peeked
-from tui_lora.core.peek import PeekAnswer, key_of
+from tui_lora.core.peek import PeekAnswer, key_of, turns_of
 from tui_lora.store import peeks
 from tui_lora.store.paths import SessionPaths
 
@@ -20,10 +20,10 @@ SAID = {
 
 
 def answer(prompt: str, step: int, text: str, **more: Any) -> PeekAnswer:
-    key = key_of([Turn(role="user", content=prompt)])
+    key = key_of(turns_of(prompt, more.get("system", "")))
     given: dict[str, Any] = {"attempt": 1, "from_step": 0, "source": "spec", "seconds": 2.0}
-    given |= {"tokens": len(text.split()), "limit": 64} | more
-    return PeekAnswer(t=1.0, step=step, key=key, prompt=prompt, text=text, **given)
+    given |= {"key": key, "tokens": len(text.split()), "limit": 64} | more
+    return PeekAnswer(t=1.0, step=step, prompt=prompt, text=text, **given)
 
 
 def told(step: int, answers: int = 2, order: str = "") -> Event:

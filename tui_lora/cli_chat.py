@@ -65,7 +65,9 @@ def add_to(app: typer.Typer, root: Callable[[], Path]) -> None:
                 metavar="TEXT", help="End an answer here; \\n is a new line. May be repeated."
             ),
         ] = None,
-        seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same.")] = 7,
+        seed: Annotated[
+            int, typer.Option(min=0, max=2**31 - 1, help="The same seed draws the same.")
+        ] = 7,
         devices: Annotated[
             str | None, typer.Option(metavar="auto|cpu|N", help="Where it is loaded.")
         ] = None,
@@ -96,6 +98,7 @@ def add_to(app: typer.Typer, root: Callable[[], Path]) -> None:
         """Talk to an adapter, or to several side by side. Ctrl-C stops an answer, twice leaves."""
         from tui_lora.core.sampling import Sampling
         from tui_lora.headless import talk
+        from tui_lora.headless.chat_targets import Storage
 
         sampling = Sampling(
             temperature=temperature,
@@ -115,7 +118,7 @@ def add_to(app: typer.Typer, root: Callable[[], Path]) -> None:
                 prompt_file=prompt_file,
                 system=system,
                 manner=talk.Manner(sampling, strength, plain, as_json),
-                storage=talk.Storage(devices, quantization, dtype, base),
+                storage=Storage(devices, quantization, dtype, base),
                 force=force,
             )
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from tests.models import write_model
 from tests.recorded import done_classifier, done_session
 from tests.ui import fake_chat
 from tui_lora.core.errors import UserError
+from tui_lora.core.sampling import Sampling
 from tui_lora.core.spec import ModelSpec
 from tui_lora.headless import conversation, talk
 from tui_lora.headless.talk import Manner
@@ -27,6 +29,16 @@ from tui_lora.store.adapters import ChatTarget
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(fake_chat.GATES, str(tmp_path / "gates"))
     monkeypatch.setattr(conversation, "start_chat", fake_chat.start_fake_chat)
+
+
+@pytest.fixture
+def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is refused is refused before anything is loaded."""
+
+    def start(target: object) -> None:
+        raise AssertionError("a worker was started")
+
+    monkeypatch.setattr(conversation, "start_chat", start)
 
 
 def say(root: Path, *targets: str, as_json: bool = False, **given: Any) -> int:
@@ -131,6 +143,19 @@ def test_a_file_of_prompts_is_answered_line_by_line(
         ("p.jsonl", b'{"prompt": "a", "messages": []}', ":1", "one of them is meant"),
         ("p.jsonl", b'{"messages": [{"role": "tool", "content": "x"}]}', ":1", "its messages"),
         ("p.jsonl", b'{"messages": [{"role": "assistant", "content": "x"}]}', ":1", "the user's"),
+        ("p.jsonl", b'{"prompt": "a", "system": 5}', ":1", "its system is no text"),
+        (
+            "p.jsonl",
+            b'{"messages": [{"role": "user", "content": "x"}], "system": "S"}',
+            ":1",
+            "the system prompt is the first of the messages",
+        ),
+        (
+            "p.jsonl",
+            b'{"messages": [{"role": "user", "content": " "}]}',
+            ":1",
+            "its last message says nothing",
+        ),
         ("p.txt", b"good\n\xff\xfe\n", ":2", "it is not UTF-8"),
         ("p.txt", b" \n", "p.txt", "there is no prompt in it"),
         ("gone.txt", None, "gone.txt", "cannot be read"),
@@ -139,22 +164,159 @@ def test_a_file_of_prompts_is_answered_line_by_line(
 def test_a_bad_file_of_prompts_is_refused_before_anything_is_loaded(
     run: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    no_worker: None,
     name: str,
     text: bytes | None,
     where: str,
     says: str,
 ) -> None:
-    def start(target: object) -> None:
-        raise AssertionError("a worker was started")
-
-    monkeypatch.setattr(conversation, "start_chat", start)
     if text is not None:
         (tmp_path / name).write_bytes(text)
     with pytest.raises(UserError, match=says) as caught:
         say(run, "done", prompt_file=str(tmp_path / name))
     assert caught.value.exit_code == 2
     assert str(caught.value.where).endswith(where)
+
+
+def lines(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+
+
+def rows(capsys: pytest.CaptureFixture[str], *keys: str) -> list[tuple[Any, ...]]:
+    """Of each line of JSON these fields, as far as it has them."""
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return [tuple(row.get(key) for key in keys) for row in told]
+
+
+def test_a_line_that_fails_ends_neither_the_others_nor_what_was_said(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines(monkeypatch, "One\nrefused\n\nTwo\n")
+    assert say(run, "done", as_json=True) == 1
+    assert rows(capsys, "line", "prompt", "text", "error") == [
+        (1, "One", "(one), 1", None),
+        (2, "refused", None, fake_chat.REFUSED),
+        (4, "Two", "(two), 3", None),
+    ]
+    lines(monkeypatch, "refused\nTwo\n")
+    assert say(run, "done") == 1
+    said = capsys.readouterr()
+    assert "line 1: memory ran out." in said.err
+    assert "\n2  Two\n\ndone\n(two), 1\n" in said.out
+
+
+def test_a_full_context_begins_a_new_conversation_and_says_so(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gates = Path(os.environ[fake_chat.GATES])
+    gates.mkdir()
+    (gates / "context").write_text("3")
+    lines(monkeypatch, "One\nTwo\nThree\nFour\n")
+    assert say(run, "done", as_json=True) == 0
+    said = capsys.readouterr()
+    told = [json.loads(line) for line in said.out.splitlines()]
+    assert [row["text"] for row in told] == ["(one), 1", "(two), 3", "(three), 1", "(four), 3"]
+    assert [row.get("new_conversation") for row in told] == [None, None, True, None]
+    words = "done: the conversation has 5 turns, and the context is full."
+    assert f"{words} A new one begins with this message." in said.err
+    # The second with a system prompt is one too many, and alone it is too.
+    (gates / "context").write_text("1")
+    lines(monkeypatch, "One\nTwo\n")
+    assert say(run, "done", as_json=True, system="Be kind.") == 1
+    assert [error[:28] for (error,) in rows(capsys, "error")] == [
+        "the conversation has 2 turns"
+    ] * 2
+
+
+def test_a_row_that_fails_does_not_end_the_file(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_text("refused\nNext\n")
+    assert say(run, "done", as_json=True, prompt_file=str(file)) == 1
+    assert rows(capsys, "line", "text", "error") == [
+        (1, None, fake_chat.REFUSED),
+        (2, "(next), 1", None),
+    ]
+    with pytest.raises(UserError, match="memory ran out") as alone:
+        say(run, "done", prompt="refused")
+    assert alone.value.exit_code == 1
+
+
+def test_a_dead_worker_ends_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines(monkeypatch, "die\nTwo\n")
+    with pytest.raises(UserError, match="the card fell off the bus"):
+        say(run, "done")
+
+
+def test_a_text_that_is_carried_on_stands_alone(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines(monkeypatch, "Once\nTwice\n")
+    assert talk.chat(run, ["done"], manner=Manner(plain=True)) == 0
+    assert capsys.readouterr().out.count("and plain, 1") == 2
+
+
+def test_a_file_of_texts_is_labelled_line_by_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done_classifier(tmp_path)
+    file = tmp_path / "texts.txt"
+    file.write_text("neutral\n\nrefused\nnegative\n")
+    assert say(tmp_path, "done", as_json=True, prompt_file=str(file)) == 1
+    assert rows(capsys, "line", "prompt", "label", "error") == [
+        (1, "neutral", "neutral", None),
+        (3, "refused", None, fake_chat.REFUSED),
+        (4, "negative", "negative", None),
+    ]
+    assert say(tmp_path, "done", prompt_file=str(file)) == 1
+    said = capsys.readouterr()
+    assert "\n1  neutral\nneutral    83.3%\n" in said.out
+    assert "line 3: memory ran out." in said.err
+
+
+@pytest.mark.parametrize(
+    ("system", "manner", "flag"),
+    [
+        ("Be kind.", Manner(), "--system"),
+        (None, Manner(plain=True), "--plain"),
+        (None, Manner(strength=0.5), "--strength"),
+        (None, Manner(Sampling(temperature=1.0)), "--temperature"),
+    ],
+)
+def test_what_only_an_answer_has_is_refused_for_a_classifier(
+    tmp_path: Path, no_worker: None, system: str | None, manner: Manner, flag: str
+) -> None:
+    done_classifier(tmp_path)
+    with pytest.raises(UserError, match=f"gives labels.*{flag}"):
+        talk.chat(tmp_path, ["done"], prompt="x", system=system, manner=manner)
+
+
+def test_more_than_a_text_is_refused_for_a_classifier(tmp_path: Path, no_worker: None) -> None:
+    done_classifier(tmp_path)
+    file = tmp_path / "texts.jsonl"
+    file.write_text('{"prompt": "neutral"}\n{"prompt": "x", "system": "Be kind."}\n')
+    with pytest.raises(UserError, match="reads one text") as refused:
+        say(tmp_path, "done", prompt_file=str(file))
+    assert refused.value.where.endswith("texts.jsonl:2")
+
+
+def test_a_prompt_with_nothing_in_it_is_refused(run: Path, no_worker: None) -> None:
+    with pytest.raises(UserError, match="there is no question to answer") as refused:
+        say(run, "done", prompt=" \n")
+    assert refused.value.where == "--prompt"
+
+
+def test_json_stays_json_where_somebody_types(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines(monkeypatch, "One\nTwo\n")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    assert say(run, "done", as_json=True) == 0
+    said = capsys.readouterr()
+    assert [json.loads(line)["prompt"] for line in said.out.splitlines()] == ["One", "Two"]
+    assert "Ctrl-D ends" in said.err
+    assert said.err.count("you  ") == 3
 
 
 def test_two_ways_to_ask_are_refused(run: Path) -> None:

@@ -83,3 +83,20 @@ def test_a_long_answer_is_cut_and_an_odd_one_clean() -> None:
 )
 def test_texts_can_be_typed_again(texts: tuple[str, ...]) -> None:
     assert parse_texts(show_texts(texts)) == texts
+
+
+@pytest.mark.parametrize(
+    ("turns", "whole"),
+    [
+        ([("user", "Well?")], True),
+        ([("system", "Be kind."), ("user", "Well?")], True),
+        ([("user", "Well?"), ("assistant", "Yes."), ("user", "Well?")], False),
+        ([("user", "Well?" * MOST_CHARS)], False),
+    ],
+)
+def test_what_is_not_kept_whole_is_told(turns: list[tuple[Any, str]], whole: bool) -> None:
+    asked = [Turn(role=role, content=content) for role, content in turns]
+    system = asked[0].content if asked[0].role == "system" else ""
+    prompt = shortened(asked[-1].content)
+    found = questions([answer(1, key=key_of(asked), prompt=prompt, system=system)])
+    assert found[0].whole is whole

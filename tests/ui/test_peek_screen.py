@@ -125,6 +125,44 @@ async def test_a_message_waits_for_a_step_and_its_answer_comes(
         assert isinstance(app.screen.focused, Table)
 
 
+async def test_a_question_is_asked_again_as_it_was(root: Path, live: SessionPaths) -> None:
+    whole = peeked.answer("Who?\nReally? ", 100, "A poem.", system="You are a poet.")
+    longer = peeked.answer("And then?", 100, "More.", key="of earlier turns")
+    peeked.keep(live, [whole, longer])
+    app = TuiLora(root, session=live, start="train", live=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        with worker(live):
+            await opened(pilot, app, live, Status.RUNNING)
+            await until(pilot, lambda: "A poem." in shown(app))
+            await pilot.press("enter")
+            assert app.screen.query_one(Composer).text == "Who?\nReally?"
+            assert "its system prompt goes with it: You are a poet." in shown(app)
+            await pilot.press("enter")
+            await until(pilot, lambda: live.orders.exists() and live.orders.stat().st_size)
+            order = ORDERS.decode(live.orders.read_bytes().splitlines()[0]).message
+            assert isinstance(order, Peek)
+            assert (order.prompt, order.system) == (whole.prompt, whole.system)
+            await until(pilot, lambda: order.id in run_of(live).view.answers)
+            await show(pilot, run_of(live, Status.RUNNING))
+            await until(pilot, lambda: "I am tuned." in shown(app))
+            assert "step 250     2 of 2" in shown(app)
+            table = app.screen.query_one(Table)
+            assert table.pointed == whole.key
+            await pilot.press("down", "enter")
+            assert table.pointed == longer.key
+            assert isinstance(app.screen.focused, Table)
+            assert "earlier turns or a part of its text are not kept." in shown(app)
+            # One's own begins with nothing of it.
+            await pilot.press("up", "enter")
+            assert isinstance(app.screen.focused, Composer)
+            await pilot.press("escape")
+            await pilot.press("a", *"Me?", "enter")
+            await until(pilot, lambda: live.orders.read_bytes().count(b"\n") == 2)
+    order = ORDERS.decode(live.orders.read_bytes().splitlines()[1]).message
+    assert isinstance(order, Peek)
+    assert (order.prompt, order.system) == ("Me?", "")
+
+
 async def test_what_is_asked_by_itself_is_set_here(root: Path, live: SessionPaths) -> None:
     app = TuiLora(root, session=live, start="train", live=False)
     async with app.run_test(size=(80, 24)) as pilot:

@@ -49,6 +49,10 @@ class UserError(Exception):
         return f"{where}{self.what}" + (f"\n  {self.then}" if self.then else "")
 
 
+class ContextOverrun(UserError):
+    """A conversation is longer than what a model takes."""
+
+
 class SpecError(UserError):
     """A run spec that cannot be used; carries every problem found, not only the first."""
 

@@ -85,6 +85,12 @@ class Question:
     base: PeekAnswer | None = None
     answers: list[PeekAnswer] = field(default_factory=list)
 
+    @property
+    def whole(self) -> bool:
+        """Whether prompt and system prompt are all that was asked: there were no turns before, and
+        nothing of the text was cut or cleaned away."""
+        return key_of(turns_of(self.prompt, self.system)) == self.key
+
     def at(self, step: int) -> PeekAnswer | None:
         """The answer that stood at a step: the latest up to it."""
         return next((one for one in reversed(self.answers) if one.step <= step), None)
@@ -96,6 +102,12 @@ class Piece:
 
     text: str
     new: bool
+
+
+def turns_of(prompt: str, system: str = "") -> tuple[Turn, ...]:
+    """What a worker asks its model when it is ordered to ask this."""
+    user = Turn(role="user", content=prompt)
+    return (Turn(role="system", content=system), user) if system.strip() else (user,)
 
 
 def key_of(turns: Iterable[Turn]) -> str:

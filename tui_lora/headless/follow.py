@@ -165,3 +165,9 @@ def to_stdout(text: str, *, styled: bool = False) -> None:
     it is `styled` by us."""
     sys.stdout.write((text if styled else clean(text)) + "\n")
     sys.stdout.flush()
+
+
+def to_stderr(text: str) -> None:
+    """The same where what is printed may go into a pipe."""
+    sys.stderr.write(f"{clean(text)}\n")
+    sys.stderr.flush()

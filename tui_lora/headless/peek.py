@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from tui_lora.core.orders import Order, Peek
 from tui_lora.core.peek import PeekAnswer, Question, questions
 from tui_lora.core.text import clean, duration, number
 from tui_lora.core.view import RunView
-from tui_lora.headless.follow import to_stdout
+from tui_lora.headless.follow import to_stderr, to_stdout
 from tui_lora.store import lock, peeks, sessions
 from tui_lora.store.journal import Tail
 from tui_lora.store.ladder import patience
@@ -55,11 +54,13 @@ def _ask(paths: SessionPaths, prompt: str, system: str, as_json: bool) -> int:
     view, tail = sessions.fold(lines, RunView()), Tail(paths.events, here)
     order = sessions.give(paths, Peek, prompt=prompt, system=system)
     if not view.holding:
-        _aside(f"{name}: asked; it is answered at the end of the step.")
+        to_stderr(f"{name}: asked; it is answered at the end of the step.")
     try:
         answered = _wait(paths, order, view, tail)
     except KeyboardInterrupt:
-        _aside(f"\nno longer waiting; it is answered all the same. Read it: tui-lora peek {name}")
+        to_stderr(
+            f"\nno longer waiting; it is answered all the same. Read it: tui-lora peek {name}"
+        )
         return 0
     if not answered.ok:
         raise UserError(f"{name}: {clean(answered.message)}.", exit_code=1)
@@ -89,14 +90,8 @@ def _wait(paths: SessionPaths, order: Order, view: RunView, tail: Tail) -> Order
         if not told and time.time() > order.t + waits.seconds:
             told = True
             when = ago(order.t, time.time())
-            _aside(f"{paths.name}: no answer yet, asked {when} ({clean(waits.why)}).")
+            to_stderr(f"{paths.name}: no answer yet, asked {when} ({clean(waits.why)}).")
         time.sleep(POLL_S)
-
-
-def _aside(text: str) -> None:
-    """Where the answer may go into a pipe."""
-    sys.stderr.write(f"{clean(text)}\n")
-    sys.stderr.flush()
 
 
 def _nothing(paths: SessionPaths) -> str:

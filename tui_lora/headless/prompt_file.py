@@ -86,13 +86,15 @@ def _row(text: str) -> tuple[Turn, ...]:
     prompt, messages, system = row.get("prompt"), row.get("messages"), row.get("system")
     if prompt is not None and messages is not None:
         raise ValueError("it has prompt and messages; one of them is meant")
+    if system is not None and not isinstance(system, str):
+        raise ValueError("its system is no text")
+    if messages is not None and system:
+        raise ValueError(
+            "it has messages and system; the system prompt is the first of the messages"
+        )
     if isinstance(prompt, str) and prompt.strip():
         user = Turn(role="user", content=prompt)
-        return (
-            (Turn(role="system", content=system), user)
-            if isinstance(system, str) and system
-            else (user,)
-        )
+        return (Turn(role="system", content=system), user) if system else (user,)
     if not isinstance(messages, list) or not messages:
         raise ValueError("it has neither a prompt nor messages")
     try:
@@ -103,4 +105,6 @@ def _row(text: str) -> tuple[Turn, ...]:
         ) from None
     if turns[-1].role != "user":
         raise ValueError("its last message is not the user's, so there is nothing to answer")
+    if not turns[-1].content.strip():
+        raise ValueError("its last message says nothing, so there is nothing to answer")
     return turns

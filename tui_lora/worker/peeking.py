@@ -20,7 +20,7 @@ from tui_lora.core.chat import Turn
 from tui_lora.core.errors import UserError
 from tui_lora.core.events import OrderAnswered, Peeked
 from tui_lora.core.orders import Peek
-from tui_lora.core.peek import PeekAnswer, Source, key_of, shortened
+from tui_lora.core.peek import PeekAnswer, Source, key_of, shortened, turns_of
 from tui_lora.core.spec import RunSpec
 from tui_lora.core.text import clean, duration, one_line
 from tui_lora.core.variants import CHANGE_THE_BASE
@@ -186,10 +186,7 @@ class Peeking(TrainerCallback):
             return False, _ENDS
         if not order.prompt.strip():
             return False, "there is no question to answer"
-        turns = (Turn(role="user", content=order.prompt),)
-        if order.system.strip():
-            turns = (Turn(role="system", content=order.system), *turns)
-        prompt = _Prompt(turns, "asked", order=order.id)
+        prompt = _Prompt(turns_of(order.prompt, order.system), "asked", order=order.id)
         began, refused = time.monotonic(), ""
 
         def ask() -> None:

@@ -11,7 +11,8 @@ from textual.containers import Container, Horizontal, Vertical, VerticalScroll
 from textual.message import Message
 from textual.widgets import Input
 
-from tui_lora.core.peek import PeekAnswer, Question, questions
+from tui_lora.core.peek import PeekAnswer, Question, key_of, questions, turns_of
+from tui_lora.core.text import one_line
 from tui_lora.store import peeks
 from tui_lora.ui import peek_text
 from tui_lora.ui.ink import ink
@@ -80,6 +81,8 @@ class PeekScreen(Page):
         self._seen: tuple[SessionPaths | None, int] = (None, -1)
         self._mine: dict[str, str] = {}
         self._go_to = ""
+        self._again: Question | None = None
+        """What is asked once more."""
 
     def compose_body(self) -> ComposeResult:
         yield Empty(id="empty")
@@ -228,11 +231,22 @@ class PeekScreen(Page):
     def _ask_again(self, event: Table.Opened) -> None:
         event.stop()
         question = self._question
-        if question is not None and self.check_action("ask", ()):
-            self.action_ask()
-            self.query_one(Composer).write(question.prompt)
+        if question is None or not self.check_action("ask", ()):
+            return
+        if not question.whole:
+            why = "earlier turns or a part of its text are not kept"
+            self.say(f"it cannot be asked again: {why}.", "warning")
+            return
+        self.action_ask()
+        self._again = question
+        self.query_one(Composer).write(question.prompt)
+        if question.system.strip():
+            self.say(f"its system prompt goes with it: {question.system}")
 
     def action_ask(self) -> None:
+        if self._again is not None:
+            self._again = None
+            self.query_one(Composer).write("")
         self.add_class("-asking")
         self.query_one(Composer).focus()
 
@@ -249,10 +263,15 @@ class PeekScreen(Page):
     @on(Input.Submitted, "#composer")
     def _sent(self, event: Input.Submitted) -> None:
         event.stop()
-        composer = self.query_one(Composer)
-        if composer.text:
-            self._order(composer.take())
-            self._stop_typing()
+        composer, again = self.query_one(Composer), self._again
+        if not composer.text:
+            return
+        same = again is not None and composer.value == one_line(again.prompt)
+        text = composer.take()
+        # A row of a terminal has no room for the spaces around it.
+        prompt = again.prompt if again is not None and same else text
+        self._order(prompt, again.system if again is not None else "")
+        self._stop_typing()
 
     def action_fix(self) -> None:
         from tui_lora.core.orders import ChangeSpec
@@ -268,12 +287,10 @@ class PeekScreen(Page):
 
         self.app.push_screen(IntervalsForm(run.spec, PEEK), answered)
 
-    def _order(self, text: str) -> None:
-        from tui_lora.core.chat import Turn
+    def _order(self, prompt: str, system: str) -> None:
         from tui_lora.core.orders import Peek
-        from tui_lora.core.peek import key_of
 
-        self._give(Peek, key_of([Turn(role="user", content=text)]), prompt=text)
+        self._give(Peek, key_of(turns_of(prompt, system)), prompt=prompt, system=system)
 
     @work(thread=True, exit_on_error=False, group="order")
     def _give(self, kind: type[Order], key: str, **fields: Any) -> None:
