@@ -126,7 +126,13 @@ def step(reserved: float, peak: float) -> StepDone:
         ([STARTED, LOADED, step(9.0, 9.4)], 0.4),
         ([STARTED, LOADED], None),
         # What an earlier attempt held is not held by this one.
-        ([STARTED, forecasted(11.0), LOADED, STARTED], 11.0),
+        ([STARTED, forecasted(11.0), LOADED, STARTED, forecasted(8.0)], 8.0),
+        # Nor what was forecast of it, whose settings may be others: until its own is there.
+        ([STARTED, forecasted(11.0), step(9, 9), STARTED], None),
+        (
+            [STARTED, forecasted(15), step(14, 14), STARTED, forecasted(8.8), step(7.9, 7.9)],
+            0.4,
+        ),
         ([STARTED, forecasted(11.0), step(9, 9), STOPPED], 11.0),
     ],
 )

@@ -267,3 +267,21 @@ def test_models_are_compared_by_how_they_are_built(
     }
     found = differs({**built, **change}, built)
     assert (found is None) if says is None else (found is not None and says in found)
+
+
+@pytest.mark.parametrize("text", ["x" * 300, f"{'x' * 300}@5", f"/{'x' * 300}"])
+def test_what_no_folder_can_be_called_is_refused(root: Path, text: str) -> None:
+    with pytest.raises(UserError, match=r"there is no folder /?xxx") as caught:
+        target(root, text)
+    assert "too long" in caught.value.what
+    assert len(caught.value.what) < 120
+
+
+@pytest.mark.parametrize(
+    ("task", "sorts"), [("SEQ_CLS", True), ("CAUSAL_LM", False), (None, False)]
+)
+def test_a_classifier_that_was_not_made_here_is_known_by_its_config(
+    root: Path, tmp_path: Path, base: Path, task: str | None, sorts: bool
+) -> None:
+    folder = write_adapter(tmp_path / "mine", str(base), task_type=task)
+    assert target(root, str(folder)).classifier is sorts

@@ -1,12 +1,13 @@
 """A chat worker without a model: a real process on real pipes that knows a few answers.
 
 What it answers depends on the last turn: `slow` goes on until it is cancelled, `die` ends it,
-`hostile` answers with markup, `many N` writes N words, a file of the folder that stands in the
-environment under the name of a message is its answer. The base shouts, an adapter whispers, at
-another strength it says so. What is begun is carried on with `and so on`; where temperature is not
-0 the seed is told. A classifier gives the labels that its folder names, the likelier the more often
-the text has them. Files in that folder gate it too: with `wait` there, loading waits until it is
-gone.
+`hostile` answers with markup, `many N` writes N words, `refused` is not answered, nor is `no
+memory for NAME` by who is in the folder of that name; `told` repeats all turns that it was given; a
+file of the folder that stands in the environment under the name of a message is its answer. The
+base shouts, an adapter whispers, at another strength it says so. What is begun is carried on with
+`and so on`; where temperature is not 0 the seed is told. A classifier gives the labels that its
+folder names, the likelier the more often the text has them. Files in that folder gate it too: with
+`wait` there, loading waits until it is gone; `context` says how many turns are the most.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from tui_lora.store.adapters import ChatTarget
 
 GATES = "FAKE_CHAT_GATES"
 HOSTILE = "[/INST] [@click=app.quit]x[/] [bold"
+REFUSED = "memory ran out."
 
 
 def start_fake_chat(target: ChatTarget) -> subprocess.Popen[bytes]:
@@ -101,7 +103,8 @@ def main(model: str, classifier: str = "") -> None:
         if isinstance(message, LoadAdapter | LoadModel):
             whole = isinstance(message, LoadModel)
             if "bad" in message.path:
-                say(ChatFailed(message="the adapter bad cannot be used: another base."))
+                why = "the adapter bad cannot be used: another base."
+                say(ChatFailed(message=why, name=message.name))
                 continue
             labels = read_labels(Path(classifier)) if classifier == message.path else ()
             held[message.name] = 0.25 if whole else 0.01
@@ -121,7 +124,10 @@ def main(model: str, classifier: str = "") -> None:
             say(AdapterUnloaded(name=message.name))
             told()
         elif isinstance(message, Predict):
-            say(predicted(message, read_labels(Path(classifier))))
+            if message.text == "refused":
+                say(ChatFailed(id=message.id, message=REFUSED))
+            else:
+                say(predicted(message, read_labels(Path(classifier))))
         elif isinstance(message, LookAtTokens):
             say(tokens_shown(message))
         elif isinstance(message, Ask):
@@ -166,11 +172,24 @@ def answer(asked: Ask, cancelled: set[str], say, gates: Path) -> None:  # type: 
         sys.stderr.write("the card fell off the bus\n")
         sys.stderr.flush()
         os._exit(3)
+    most = gates / "context"
+    if most.is_file() and len(asked.turns) > int(most.read_text()):
+        full = f"the conversation has {len(asked.turns)} turns, and the context is full."
+        say(ChatFailed(id=asked.id, message=full, overrun=True))
+        return
+    if question == "refused":
+        say(ChatFailed(id=asked.id, message=REFUSED))
+        return
+    if question == f"no memory for {Path(asked.name).name}":
+        say(ChatFailed(id=asked.id, message="memory ran out."))
+        return
     text = question.upper() if asked.name == BASE else f"({question.lower()}), {len(asked.turns)}"
     if question.startswith("hostile"):
         text = HOSTILE
     elif (gates / question).is_file():
         text = (gates / question).read_text()
+    elif question.startswith("told"):
+        text = " | ".join(f"{turn.role}: {turn.content}" for turn in asked.turns)
     elif question.startswith("many "):
         text = "word " * int(question.split()[1])
     if asked.strength != 1:
@@ -184,6 +203,8 @@ def answer(asked: Ask, cancelled: set[str], say, gates: Path) -> None:  # type: 
     ended_by, tokens = "end", 0
     if question == "long" and not asked.begun:
         ended_by = "length"
+    if question == "stop here":
+        ended_by = "stop"
     if asked.id in cancelled:
         ended_by, text = "cancel", ""
     elif question == "slow":

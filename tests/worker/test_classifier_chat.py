@@ -100,6 +100,8 @@ def test_other_adapters_are_told_apart(
     failed = talk.load("chatty", tiny_adapter)
     assert isinstance(failed, ChatFailed), failed
     assert "answers in words" in failed.message
+    # Whoever waits for it is told of whom that is said.
+    assert (failed.id, failed.name) == (None, "chatty")
     other = make_tiny_classifier(tiny_model, tmp_path / "other", ("yes", "no"))
     failed = talk.load("other", other)
     assert isinstance(failed, ChatFailed), failed

@@ -229,7 +229,8 @@ class TokensShown(FromChat):
 
 
 class ChatFailed(FromChat):
-    """What could not be done and what to do; `id` where it was an answer.
+    """What could not be done and what to do; `id` where it was an answer, `name` where it was the
+    loading of an adapter or model. `overrun`: the conversation is longer than the context.
 
     The worker lives on unless `fatal`.
     """
@@ -237,7 +238,9 @@ class ChatFailed(FromChat):
     type: ClassVar[str] = "failed"
     message: str
     id: str | None = None
+    name: str | None = None
     fatal: bool = False
+    overrun: bool = False
 
 
 TO_CHAT: Wire[ToChat] = Wire(

@@ -21,6 +21,8 @@ from tui_lora.store.paths import SessionPaths, expanded, model_place
 from tui_lora.store.resolved import model_commit
 from tui_lora.store.spec_now import spec_now, with_changes
 
+BASE_WORDS = "base alone"
+
 
 @dataclass(frozen=True)
 class ChatTarget:
@@ -56,6 +58,16 @@ class ChatTarget:
         # What else is set says nothing where nothing is quantized.
         how = "" if stored.scheme == "none" else stored.model_dump_json()
         return place, model.revision, code, model.dtype, how, alone
+
+    @property
+    def loaded_as(self) -> tuple[object, ...]:
+        """What must be equal for a base in memory to be the target's, where it wants it to be."""
+        return (*self.base, self.devices)
+
+
+def base_alone(one: ChatTarget) -> ChatTarget:
+    """The base of a target, with nothing on it."""
+    return ChatTarget(BASE_WORDS, one.model, one.quantization, one.devices)
 
 
 def stored_as(
@@ -95,6 +107,26 @@ def target(
     With `hear` the Hub is asked whether a name is an adapter's, and it is fetched; without, only
     what is on this machine counts, and other names are models.
     """
+    try:
+        here = _here(root, text, base)
+    except OSError as error:
+        # Such as a pasted text that is too long for a name.
+        shown, why = clean(text, max_chars=60), clean(error.strerror or str(error))
+        raise UserError(f"there is no folder {shown}: {why}.") from None
+    if here is not None:
+        return here
+    if (adapter := hub_adapter(text, hear)) is not None:
+        return replace(adapter_target(adapter, base), name=clean(text))
+    from tui_lora.store.trusted_code import check_code
+
+    check_model(text)
+    check_code(ModelSpec(id=text))
+    return ChatTarget(clean(expanded(text).name or text), ModelSpec(id=text))
+
+
+def _here(root: Path, text: str, base: str | None) -> ChatTarget | None:
+    """The session, checkpoint or adapter on this machine that `text` names; None where it is none.
+    Raises UserError and OSError."""
     folder = expanded(text)
     name, at, step = text.rpartition("@")
     if "/" not in text and at and (root / name / "run.yaml").is_file():
@@ -105,13 +137,7 @@ def target(
         return _of_folder(folder.absolute(), base)
     if (folder / "run.yaml").is_file():
         return session_target(SessionPaths(folder.absolute()))
-    if (adapter := hub_adapter(text, hear)) is not None:
-        return replace(adapter_target(adapter, base), name=clean(text))
-    from tui_lora.store.trusted_code import check_code
-
-    check_model(text)
-    check_code(ModelSpec(id=text))
-    return ChatTarget(clean(folder.name or text), ModelSpec(id=text))
+    return None
 
 
 def _of_folder(folder: Path, base: str | None) -> ChatTarget:
@@ -216,7 +242,8 @@ def adapter_target(folder: Path, base: str | None = None) -> ChatTarget:
         clean(folder.name),
         ModelSpec(id=named, revision=revision if isinstance(revision, str) and revision else None),
         adapter=folder,
-        classifier=bool(read_labels(folder)),
+        # One that was not made here has no list of its labels.
+        classifier=config.get("task_type") == "SEQ_CLS" or bool(read_labels(folder)),
     )
 
 

@@ -97,6 +97,15 @@ class AnswerOver(Message, bubble=False):
         super().__init__()
 
 
+class VoiceGone(Message, bubble=False):
+    """A voice is not in memory: what it held is free, `gib` of it, or it could not be loaded, and
+    `problem` says why."""
+
+    def __init__(self, name: str, gib: float | None = None, problem: str = "") -> None:
+        self.name, self.gib, self.problem = name, gib, problem
+        super().__init__()
+
+
 class TokensCame(Message, bubble=False):
     """The tokens that were asked for."""
 

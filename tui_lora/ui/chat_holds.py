@@ -14,16 +14,26 @@ if TYPE_CHECKING:
     from tui_lora.ui.page import Page
 
 
-def held_on_card(link: ChatLink) -> float | None:
-    """GiB that the chat was counted to take of a card; None where it takes none of one."""
+def is_on_card(link: ChatLink) -> bool:
+    """Whether the chat takes a part of a card, known or not."""
     state = link.state
-    if not state.alive or state.fit is None or state.fit.forecast is None:
-        return None
+    if not state.alive:
+        return False
+    if state.ready is not None:
+        return state.ready.device != "cpu"
     # While it loads, it goes where it was counted.
-    here = state.ready.device != "cpu" if state.ready is not None else True
-    if not here or state.fit.place != "card":
+    return state.fit is not None and state.fit.place == "card"
+
+
+def held_on_card(link: ChatLink) -> float | None:
+    """GiB that the chat was counted to take of a card, else what its worker says; None where it
+    takes none of one, and where nobody knows."""
+    state = link.state
+    if not is_on_card(link):
         return None
-    return state.fit.forecast.takes_gib
+    if state.fit is not None and state.fit.forecast is not None and state.fit.place == "card":
+        return state.fit.forecast.takes_gib
+    return state.memory.reserved_gib if state.memory is not None else None
 
 
 def before_a_run(page: Page, go: Callable[[], object]) -> None:
@@ -64,8 +74,7 @@ def _before_with_chat(page: Page, go: Callable[[], object]) -> None:
     from tui_lora.ui.chat_link import link_of
 
     link = link_of(page.app)
-    held = held_on_card(link)
-    if held is None or link.state.target is None:
+    if not is_on_card(link) or link.state.target is None:
         go()
         return
 
@@ -78,9 +87,13 @@ def _before_with_chat(page: Page, go: Callable[[], object]) -> None:
     reading = page.bench.sensors
     card = reading.card_of(link.state.target.devices) if reading is not None else None
     free = f", and {number(card.free_gib)} are free" if card is not None else ""
+    held = held_on_card(link)
+    takes = f"about {number(held)} GiB of the card" if held is not None else "a part of the card"
     detail = (
-        f"The chat with {name} takes about {number(held)} GiB of the card{free}. "
-        "It ends with this viewer anyway; a training goes on."
+        f"The chat with {name} takes {takes}{free}. What was said is kept, and r in Chat loads it "
+        "again."
     )
-    question = Question("Close the chat, and start?", detail, "close it and start", "start nothing")
+    question = Question(
+        "Put the chat away, and start?", detail, "put it away and start", "start nothing"
+    )
     page.app.push_screen(question, answered)

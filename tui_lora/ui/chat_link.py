@@ -49,6 +49,7 @@ from tui_lora.ui.chat_facts import (
     LinkChanged,
     LinkState,
     TokensCame,
+    VoiceGone,
     voice_of,
 )
 from tui_lora.ui.chat_process import ChatProcess, Pipe
@@ -66,10 +67,13 @@ class ChatLink:
         self.state = LinkState()
         self.agreed: set[object] = set()
         """Bases that the user wanted loaded though it was not sure that they fit."""
+        self.told_of: ChatTarget | None = None
+        """Of which base it was said, on another screen, that it stays in memory."""
         self._process = ChatProcess(loop, self._heard, self._gone)
         self._listeners: list[MessagePump] = []
         self._asked: list[str] = []
-        self._loading: deque[str] = deque()
+        self._loading: deque[tuple[str, str]] = deque()
+        """What is loaded beside the base and waits for that: its voice, and words for it."""
 
     @property
     def pipe(self) -> Pipe | None:
@@ -87,9 +91,9 @@ class ChatLink:
             self.close()
 
     def holds(self, target: ChatTarget) -> bool:
-        """Whether the target's base is in memory already, or on its way there."""
+        """Whether the target's base is in memory already, in its place, or on its way there."""
         now = self.state.target
-        return self.state.alive and now is not None and now.base == target.base
+        return self.state.alive and now is not None and now.loaded_as == target.loaded_as
 
     def open(self, target: ChatTarget, fit: ChatFit | None = None) -> None:
         """Have the target's base in memory, in the place of another, and its adapter beside it (or
@@ -108,14 +112,15 @@ class ChatLink:
         else:
             return
         what = "model" if target.whole is not None else "adapter"
-        self._loading.append(f"loading the {what} {clean(target.name)}")
+        self._loading.append((voice, f"loading the {what} {clean(target.name)}"))
         if self.state.phase == "ready":
             self._now(label=self._loads(), problem="")
         self._process.send(message)
 
     def unload(self, voice: str) -> None:
-        """Free what a voice holds beside the base."""
-        self._process.send(UnloadAdapter(name=voice))
+        """Free what a voice holds beside the base, or will: `VoiceGone` says when it is."""
+        if voice in self.state.voices or any(voice == loading for loading, _ in self._loading):
+            self._process.send(UnloadAdapter(name=voice))
 
     def ask(
         self,
@@ -152,6 +157,8 @@ class ChatLink:
     def _put_question(self, question: Ask | Predict | LookAtTokens) -> str:
         self._asked.append(question.id)
         if self.state.alive:
+            if self.state.phase == "ready" and self.state.problem:
+                self._now(problem="")
             self._process.send(question)
         else:
             self._over(question.id, None, self.state.problem or "no model is loaded.")
@@ -202,34 +209,43 @@ class ChatLink:
                 if message.gib is not None:
                     gib[message.name] = message.gib
                 self._loaded(
+                    message.name,
                     voices=self.state.voices | {message.name},
                     gib=gib,
                     fixed={**self.state.fixed, message.name: message.fixed},
                     warning=message.warning,
                 )
             case AdapterUnloaded():
-                gib = {name: held for name, held in self.state.gib.items() if name != message.name}
-                self._now(voices=self.state.voices - {message.name}, gib=gib)
+                gib = {**self.state.gib}
+                freed = gib.pop(message.name, None)
+                self._now(voices=self.state.voices - {message.name}, gib=gib, problem="")
+                self._post(lambda: VoiceGone(message.name, freed))
             case MemoryHeld():
                 self._now(memory=message)
             case ChatFailed(id=str()):
                 self._over(message.id or "", None, message.message)
             case ChatFailed(fatal=True):
                 self._now(problem=message.message)
+            case ChatFailed(name=str()):
+                voice, why = message.name or "", message.message
+                self._loaded(voice, problem=why)
+                # Where it was there before, it still is as it was.
+                if voice not in self.state.voices:
+                    self._post(lambda: VoiceGone(voice, problem=why))
             case ChatFailed():
-                self._loaded(problem=message.message)
+                self._now(problem=message.message)
             case _:
                 pass
 
-    def _loaded(self, **changes: object) -> None:
+    def _loaded(self, voice: str, **changes: object) -> None:
         # The worker takes them in the order they were sent.
-        if self._loading:
+        if self._loading and self._loading[0][0] == voice:
             self._loading.popleft()
         self._now(label=self._loads(), **changes)
 
     def _loads(self) -> str:
         """What is loaded beside the base now, in words; nothing is nothing."""
-        return self._loading[0] if self._loading else ""
+        return self._loading[0][1] if self._loading else ""
 
     def _gone(self, why: str) -> None:
         told = self.state.problem if self.state.phase == "loading" else ""

@@ -31,6 +31,8 @@ from tui_lora.ui.screens.question import Question
 WAIT_EVERY_S = 3.0
 OF_ITSELF = ("name", "adapter", "session", "classifier", "whole")
 """What a target is beside its base."""
+LEAST_NAME = 16
+"""Cells of a model's name, however much stands beside it."""
 LOOKS_AFTER = 4
 """Looks once what was waited for has ended: its memory is free a moment later, and read later."""
 
@@ -46,6 +48,14 @@ class TalkingPage(Page):
             False,
             id="talk.stop_waiting",
             tooltip="no longer wait for room to load a model",
+        ),
+        Binding(
+            "U",
+            "put_away",
+            "put away",
+            False,
+            id="talk.put_away",
+            tooltip="put the model away, also while it loads: all that it held is free",
         ),
     ]
 
@@ -75,6 +85,12 @@ class TalkingPage(Page):
     def on_unmount(self) -> None:
         self.link.forget(self)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("put_away", "stop_waiting") and self.is_attached:
+            state = self.link.state
+            return state.alive if action == "put_away" else state.phase == "waiting"
+        return super().check_action(action, parameters)
+
     def opened(self, target: ChatTarget) -> None:
         """The target's base is in memory or being loaded, its adapter beside it; called for each
         target that was asked for."""
@@ -82,11 +98,17 @@ class TalkingPage(Page):
     def show_link(self) -> None:
         """Draw what the worker does; called once a second while it loads."""
 
-    def talk_to(self, *targets: ChatTarget) -> None:
+    def talk_to(self, *targets: ChatTarget, moved: bool = False) -> None:
         """Load targets of one base where there is room for them; else say so, and what else could
-        be done."""
+        be done. A base that is in memory stays where it is, unless it is `moved`."""
         self._wait_no_more()
-        state, loaded = self.link.state, self.link.holds(targets[0])
+        state = self.link.state
+        if not moved and state.alive and state.target is not None:
+            there = state.target
+            targets = tuple(
+                replace(t, devices=there.devices) if t.base == there.base else t for t in targets
+            )
+        loaded = self.link.holds(targets[0])
         new = tuple(t for t in targets if not (loaded and self._is_there(t)))
         for target in targets:
             if target not in new:
@@ -122,7 +144,7 @@ class TalkingPage(Page):
             self._looked_while_waiting(asked, room)
         elif fit.verdict == "does_not_fit":
             self._refuse(asked, room)
-        elif fit.verdict == "fits" or room.target.base in self.link.agreed:
+        elif fit.verdict == "fits" or room.target.loaded_as in self.link.agreed:
             self._open(asked, room)
         elif fit.beside:
             self._ask(asked, room)
@@ -142,7 +164,7 @@ class TalkingPage(Page):
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self.link.agreed.add(room.target.base)
+                self.link.agreed.add(room.target.loaded_as)
                 self._open(asked, room)
 
         title = f"Load a model beside {room.beside}?"
@@ -209,9 +231,16 @@ class TalkingPage(Page):
             self._wait_no_more()
             self.say("no longer waiting; nothing was loaded.")
 
+    def action_put_away(self) -> None:
+        if self.link.state.alive:
+            self.link.close()
+            self.say("put away; what the model held is free in a moment.")
+
     @on(LinkChanged)
     def _link_changed(self) -> None:
-        self.set_class(self.link.state.phase == "waiting", "-waiting")
+        state = self.link.state
+        self.set_class(state.phase == "waiting", "-waiting")
+        self.set_class(state.alive, "-held")
         self._run_clock()
         self.show_link()
         self.refresh_bindings()
@@ -223,6 +252,19 @@ class TalkingPage(Page):
     def on_screen_suspend(self) -> None:
         if self._clock is not None:
             self._clock.pause()
+        if not isinstance(self.app.screen_stack[0], TalkingPage):
+            self._tell_what_stays()
+
+    def _tell_what_stays(self) -> None:
+        """On the screen that one went to, once of each base: loading anew would take long."""
+        state = self.link.state
+        if not state.alive or state.target is self.link.told_of:
+            return
+        self.link.told_of = state.target
+        what = "stays in memory" if state.phase == "ready" else "goes on loading"
+        gib = held_gib(state)
+        held = f" ({number(gib)} GiB)" if gib is not None else ""
+        self.bench.say(f"the chat's model {what}{held}; U in Chat puts it away.")
 
     def _run_clock(self) -> None:
         if self._clock is None:
@@ -233,44 +275,69 @@ class TalkingPage(Page):
             self._clock.pause()
 
 
-def link_row(state: LinkState, width: int, now: float) -> Content:
-    """What the chat worker does, in one row: loading with seconds, ready with where it runs."""
+def link_row(
+    state: LinkState, width: int, now: float, ends: tuple[str, str] | None = None
+) -> Content:
+    """What the chat worker does, in one row: loading with seconds, ready with where it runs; in one
+    more what could not be loaded beside it. `ends`: the key that puts an end to it, and words."""
     model = one_line(state.target.model.id) if state.target is not None else ""
-    short = shorten_middle(model, 40)
+    problem = one_line(" ".join(state.problem.split()))
+    away = join("   ", (ends[0], STRONG), dim(f" {ends[1]}")) if ends else Content("")
     if state.phase == "waiting" and state.target is not None:
         who = shorten_middle(one_line(state.target.name), 24)
         stops = join("   ", ("w", STRONG), dim(" stops waiting"))
         return join(("○ ", ACCENT), ink(f"{who} {one_line(state.label)}"), stops)
     if state.phase == "ended":
         again = join("   ", ("r", STRONG), dim(" or "), ("^r", STRONG), dim(" loads it again"))
-        return join(ink(f"✗ {one_line(state.problem)}", WRONG), again)
+        return join(ink(f"✗ {problem}", WRONG), again)
     if state.alive and state.label:
         gone = int(max(0.0, now - state.since))
-        row = join(("● ", ACCENT), dim(f"{short}   "), ink(one_line(state.label)))
         took = join("   ", ink(f"{gone} s"))
         if state.expect_s:
             took = join(took, dim(f" of about {duration(state.expect_s)}"))
-            room = width - row.cell_length - took.cell_length - 3
+        # Once is enough, and a path is long.
+        label = one_line(state.label).removesuffix(f" of {model}")
+        room = width - len(label) - took.cell_length - away.cell_length - 5
+        row = join(("● ", ACCENT), dim(f"{_short(model, room)}   "), ink(label))
+        if state.expect_s:
+            room = width - row.cell_length - took.cell_length - away.cell_length - 3
             if room >= 6:
                 row = join(row, "   ", bar(min(0.99, gone / state.expect_s), min(room, 40)))
-        return join(row, took)
-    if state.problem:
-        return ink(f"✗ {one_line(state.problem)}", WRONG)
+        return join(row, took, away)
+    wrong = ink(f"✗ {problem}", WRONG) if state.problem else Content("")
     if state.ready is not None:
         scheme = state.target.quantization.scheme if state.target is not None else "none"
         device, dtype = one_line(state.ready.device), one_line(state.ready.dtype)
         where = f"{device} · {dtype}"
         if scheme != "none":
             where = f"{device} · {scheme}, computed in {dtype}"
-        said = f"   {where} · loaded in {duration(state.ready.seconds)}"
-        return join((short, DIM), dim(said), held_words(state))
-    return Content("")
+        # Where there is no room for all of it, the seconds are what one can do without.
+        for seconds in (f" · loaded in {duration(state.ready.seconds)}", ""):
+            said = join(dim(f"   {where}{seconds}"), held_words(state), away)
+            room = width - said.cell_length
+            if room >= LEAST_NAME:
+                break
+        row = join((_short(model, room), DIM), said)
+        return join(wrong, "\n", row) if state.problem else row
+    return wrong
+
+
+def _short(model: str, room: int) -> str:
+    """A model's name or path, which gives way to what stands beside it."""
+    return shorten_middle(model, min(40, max(LEAST_NAME, room)))
 
 
 def held_words(state: LinkState) -> Content:
     """` · holds 1.21 GiB`: what the worker takes up; nothing where it did not say."""
-    if state.memory is None:
+    held = held_gib(state)
+    if held is None:
         return Content("")
-    memory = state.memory
-    held = memory.reserved_gib if memory.reserved_gib is not None else memory.allocated_gib
     return join(dim(" · holds "), ink(number(held)), dim(" GiB"))
+
+
+def held_gib(state: LinkState) -> float | None:
+    """What the worker takes up, as it said last."""
+    memory = state.memory
+    if memory is None:
+        return None
+    return memory.reserved_gib if memory.reserved_gib is not None else memory.allocated_gib

@@ -91,8 +91,16 @@ class Voices:
 
     def leave(self) -> None:
         """The voice that answers next takes part no more."""
-        del self.all[self.at]
-        self.at = min(self.at, max(0, len(self.all) - 1))
+        self.drop(self.all[self.at].name)
+
+    def drop(self, name: str) -> Voice | None:
+        """A voice takes part no more, whichever answers next; returns it, if it did."""
+        at = next((n for n, voice in enumerate(self.all) if voice.name == name), None)
+        if at is None:
+            return None
+        gone = self.all.pop(at)
+        self.at = max(0, min(self.at - (at < self.at), len(self.all) - 1))
+        return gone
 
     def step(self, by: int) -> None:
         """Point at the next voice that is not muted, or the one before."""

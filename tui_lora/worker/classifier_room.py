@@ -55,7 +55,7 @@ class ClassifierRoom(Room):
         )
 
     def load_model(self, asked: LoadModel) -> FromChat:
-        return ChatFailed(message="a classifier shares its base with nobody.")
+        return ChatFailed(message="a classifier shares its base with nobody.", name=asked.name)
 
     def look(self, asked: LookAtTokens) -> FromChat:
         return ChatFailed(id=asked.id, message="this model writes no tokens; it sorts texts.")

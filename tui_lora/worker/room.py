@@ -32,7 +32,7 @@ from tui_lora.core.chat import (
     ToChat,
     UnloadAdapter,
 )
-from tui_lora.core.errors import UserError
+from tui_lora.core.errors import ContextOverrun, UserError
 from tui_lora.core.spec import ModelSpec, QuantizationSpec
 from tui_lora.core.text import clean, one_line
 from tui_lora.worker.answers import Answers, Written
@@ -102,8 +102,6 @@ class Room:
     def _loaded(
         self, asked: LoadAdapter | LoadModel, kind: str, load: Callable[[Path], Voice]
     ) -> FromChat:
-        from tui_lora.store.moved_on import moved_on
-
         began = time.monotonic()
         failed = f"the {kind} {clean(asked.name)} cannot be used"
         folder = Path(asked.path).expanduser()
@@ -131,19 +129,27 @@ class Room:
                 gib=held / GIB,
                 whole=whole,
                 fixed=voice.fixed,
-                warning="" if whole or self.spec is None else moved_on(folder, self.spec),
+                warning="" if whole else self._unlike_trained(folder),
             )
         # Here, not in the handler: the exception's frames hold the tensors that filled the memory.
         free_memory()
         # What failed may have left layers otherwise than they were.
         self._switch.learn(self.model)
-        return ChatFailed(message=message)
+        return ChatFailed(message=message, name=asked.name)
+
+    def _unlike_trained(self, adapter: Path) -> str:
+        """How the base in memory is not the one that the adapter was trained on; empty if it is."""
+        from tui_lora.store.loftq_adapters import counts_twice_in_chat
+        from tui_lora.store.moved_on import moved_on
+
+        moved = "" if self.spec is None else moved_on(adapter, self.spec)
+        return moved or counts_twice_in_chat(adapter, self.quantization.scheme)
 
     def unload(self, asked: UnloadAdapter) -> FromChat:
         """Forget an adapter or a whole model; its memory is free when this returns."""
         if asked.name == BASE:
             return ChatFailed(
-                message="the base stays while anything is talked to; leave the chat to free it."
+                message="the base carries the others, and is freed when the chat ends."
             )
         if asked.name not in self.voices:
             return ChatFailed(message=clean(f"{asked.name} is not here, so it cannot go."))
@@ -310,7 +316,7 @@ class Room:
         if length >= self.context:
             held = self.context == self.most_tokens
             ends = "beside a training it is held to" if held else "this model's context ends at"
-            raise UserError(
+            raise ContextOverrun(
                 f"the conversation has {length:,} tokens, and {ends} {self.context:,}.",
                 then="Begin a new conversation, or shorten this one.",
             )
@@ -322,7 +328,8 @@ def answered(id: str, what: str, work: Callable[[], FromChat]) -> FromChat:
     try:
         return work()
     except UserError as error:
-        return ChatFailed(id=id, message=clean(str(error)))
+        overrun = isinstance(error, ContextOverrun)
+        return ChatFailed(id=id, message=clean(str(error)), overrun=overrun)
     except Exception as error:  # noqa: BLE001 the worker outlives a failed answer
         why = out_of_memory(error) or one_line(str(error), max_chars=300).rstrip(".")
         message = f"{what}: {why or type(error).__name__}."

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -14,6 +15,7 @@ from tui_lora.core.chat import BASE
 from tui_lora.core.text import one_line
 from tui_lora.store.adapters import ChatTarget
 from tui_lora.ui.blind import TIE
+from tui_lora.ui.chat_facts import voice_of
 from tui_lora.ui.ink import ACCENT, DIM, STRONG, between, dim, ink, join, right
 from tui_lora.ui.keymap import place
 from tui_lora.ui.messages import Said
@@ -33,11 +35,21 @@ HINTS = (
     ("t", "outside the writing: more voices; Space marks several"),
     ("B", "outside the writing: nobody is named, and you vote for the best"),
     ("h", "outside the writing: the next held-out question"),
+    ("U", "outside the writing: puts the model away; elsewhere it stays loaded"),
 )
 PREDICT_HINTS = (
     ("Enter", "says which label the text has; Esc leaves the writing, and single keys hold"),
     ("h", "outside the writing: the next held-out text, with its true label"),
     ("↑", "what you asked before"),
+    ("U", "outside the writing: puts the model away; elsewhere it stays loaded"),
+)
+NOTHING_LOADED = join(
+    dim("○ nothing is loaded"),
+    "   ",
+    ("r", STRONG),
+    dim(" or "),
+    ("^r", STRONG),
+    dim(" loads it again"),
 )
 NO_TEMPLATE = (
     "this model has no chat template, so a plain one is used; c carries a text on instead."
@@ -50,13 +62,16 @@ class ChatScreen(KeptPage):
     HELP = (
         "Talk to a model, and to adapters on it. The base is loaded once; Tab switches who answers "
         "next, without loading again. t lists what can stand beside it: adapters, checkpoints, "
-        "merged models, several at once marked with Space. Each voice reads its own earlier "
+        "merged models, several at once marked with Space; there f sets the precision of the base "
+        "and d where it goes. Each voice reads its own earlier "
         "answers, and another's only where it gave none. Blind, nobody is named until you have "
         "voted, and the texts come all at once, since their speed would tell who writes; votes are "
         "kept in the sessions' notes. Below an answer stand its tokens, how many a second, after "
         "how long the first came, and how many the context has left. The conversation is kept in "
         "the first session's chats/ folder. A classifier gives labels instead: each with its "
-        "probability, the likeliest first. The chat worker ends when you leave."
+        "probability, the likeliest first. The model stays in memory while you look at other "
+        "screens, so that nothing is loaded twice; U puts it away, which frees the card, and Esc "
+        "calls its loading off. It ends with this viewer."
     )
     BINDINGS = KEYS
 
@@ -118,7 +133,7 @@ class ChatScreen(KeptPage):
             letters = self.blind.letters
             return not self.choosing and bool(letters) and parameters[0] in (TIE, *letters)
         rule = self._rules.get(action)
-        return rule is None or rule()
+        return rule() if rule is not None else super().check_action(action, parameters)
 
     def _when(self) -> dict[str, Callable[[], bool]]:
         """When each intent makes sense."""
@@ -153,11 +168,19 @@ class ChatScreen(KeptPage):
             choice = self.query_one(TargetList).typing or open_now
             return self.writing or (self.choosing and choice) or self.editing is not None
 
+        def loads() -> bool:
+            free = not self.writing and self.editing is None
+            return talking() and free and self.link.state.phase == "loading"
+
+        def gone() -> bool:
+            return self.link.state.phase == "ended" or self._is_away
+
         return {
             "stop": lambda: self.conversation.running and talking(),
+            "call_off": loads,
             "leave": leaves,
             "path": lambda: self.choosing and not self.query_one(TargetList).typing,
-            "load_again": lambda: self.link.state.phase == "ended" and talking(),
+            "load_again": lambda: gone() and talking(),
             "regenerate": lambda: still() and self.link.state.alive and self._has_said(),
             "carry_on": cut,
             "edit": lambda: still() and self._has_said(),
@@ -182,6 +205,11 @@ class ChatScreen(KeptPage):
     def _has_said(self) -> bool:
         return self.conversation.transcript.last is not None
 
+    @property
+    def _is_away(self) -> bool:
+        """Whether somebody could answer, and nothing is in memory."""
+        return self.link.state.phase == "off" and bool(self.conversation.targets)
+
     def show_link(self) -> None:
         width = self.size.width - 2
         voices, state = self.conversation.voices, self.link.state
@@ -194,11 +222,20 @@ class ChatScreen(KeptPage):
         self.query_one("#voices", Line).say(between(row, dim(sampled), width))
         if not self.blind.hiding or state.label or not state.alive:
             # What the worker holds changes with who answers.
-            self.query_one("#link", Prose).say(link_row(state, width, time.monotonic()))
+            row = link_row(state, width, time.monotonic(), self._ends())
+            self.query_one("#link", Prose).say(NOTHING_LOADED if self._is_away else row)
         if state.warning and state.warning != self._warned:
             self.say(state.warning, "warning")
         self._warned = state.warning
         self.query_one(Composer).placeholder = self._hint()
+
+    def _ends(self) -> tuple[str, str] | None:
+        """The key that puts an end to what is in memory, where one may press it now."""
+        if self.link.state.phase != "loading" or self.choosing:
+            return None if self.writing else ("U", "puts it away")
+        if self.conversation.running or self.editing is not None:
+            return None
+        return ("Esc Esc" if self.writing else "Esc", "calls it off")
 
     def _hint(self) -> str:
         voice = self.conversation.voices.next
@@ -226,7 +263,11 @@ class ChatScreen(KeptPage):
     def _choose(self) -> None:
         self.add_class("-choosing")
         targets = self.query_one(TargetList)
-        targets.begin([voice.name for voice in self.conversation.voices.all])
+        state = self.link.state
+        loaded = state.target if state.alive else None
+        if loaded is not None and state.ready is not None:
+            loaded = replace(loaded, devices=state.ready.device)
+        targets.begin([voice.name for voice in self.conversation.voices.all], loaded)
         targets.take_focus()
         self.show_score()
         self._list()
@@ -239,7 +280,21 @@ class ChatScreen(KeptPage):
     def _chosen(self, fact: TargetList.Chosen) -> None:
         if len(fact.targets) > 1:
             self.everybody = True
-        self.talk_to(*fact.targets)
+        ready = self.link.state.ready
+        # Such as on the CPU, where `auto` brought it.
+        there = ready is not None and ready.device == fact.targets[0].devices
+        moved = fact.placed and not there
+        self.talk_to(*(self._along(fact.targets) if moved else fact.targets), moved=moved)
+
+    def _along(self, chosen: Sequence[ChatTarget]) -> Sequence[ChatTarget]:
+        """Targets whose base goes elsewhere, and before them those that stand beside it already."""
+        first, names = chosen[0], {BASE, *(voice_of(target) for target in chosen)}
+        others = [
+            replace(target, devices=first.devices)
+            for target in self.conversation.targets
+            if target.base == first.base and voice_of(target) not in names
+        ]
+        return (*others, *chosen)
 
     def opened(self, target: ChatTarget) -> None:
         if self.conversation.join(target):
@@ -279,6 +334,8 @@ class ChatScreen(KeptPage):
     def action_leave(self) -> None:
         targets = self.query_one(TargetList)
         if targets.typing:
+            if targets.finding:
+                self.say("called off; nothing is loaded.")
             targets.leave_path()
         elif self.choosing:
             self._chat()
@@ -292,6 +349,22 @@ class ChatScreen(KeptPage):
 
     def action_path(self) -> None:
         self.query_one(TargetList).ask_path()
+
+    def action_call_off(self) -> None:
+        self.link.close()
+        self.say("called off; nothing is in memory.")
+
+    def send(self, *, together: bool) -> None:
+        if self._is_away:
+            self.say("nothing is loaded that could answer; ^r loads it again.", "warning")
+        else:
+            super().send(together=together)
+
+    def action_together(self, where: str = "") -> None:
+        if self._is_away:
+            self.send(together=True)
+        else:
+            super().action_together(where)
 
     def action_load_again(self, where: str = "") -> None:
         targets = self.conversation.targets

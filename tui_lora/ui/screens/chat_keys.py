@@ -40,6 +40,7 @@ KEYS: list[BindingType] = [
     *(_vote(letter) for letter in LETTERS),
     _hidden("equals_sign", f"vote('{TIE}')", "vote_tie", "no answer is better: a tie"),
     _key("escape", "stop", "stop", "stop the answers at once"),
+    _key("escape", "call_off", "call off", "call off the loading; nothing stays in memory"),
     _key("escape", "leave", "back", "out of writing, so that single keys hold; back"),
     *_both("r", "load_again", "load again", "start the chat worker again"),
     _key("enter,i", "write", "write", "write a message"),

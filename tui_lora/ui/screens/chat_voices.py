@@ -7,14 +7,15 @@ from textual.content import Content
 from textual.message import Message
 
 from tui_lora.core.chat import BASE
-from tui_lora.core.text import one_line
+from tui_lora.core.text import one_line, size
 from tui_lora.core.transcript import Exchange
 from tui_lora.core.votes import Vote
 from tui_lora.store.paths import SessionPaths
 from tui_lora.ui.blind import LETTERS, TIE, Blind, score_row
+from tui_lora.ui.chat_facts import VoiceGone
 from tui_lora.ui.ink import dim, join, keys_row
 from tui_lora.ui.screens.chat_answers import AnswersPage
-from tui_lora.ui.voices import Voice
+from tui_lora.ui.voices import GIB, Voice
 from tui_lora.ui.widgets.exchange import Talk
 
 BLIND = "blind: everybody answers, nobody is named; letters vote."
@@ -33,6 +34,8 @@ class VoicesPage(AnswersPage):
         super().__init__()
         self.everybody = False
         self.blind = Blind()
+        self._leaving: dict[str, str] = {}
+        """Names of those that are being freed, by their voice."""
 
     @property
     def model(self) -> str:
@@ -48,29 +51,22 @@ class VoicesPage(AnswersPage):
             return voices.heard
         return [voices.next] if voices.next is not None else []
 
-    def ask(self, text: str, voices: list[Voice], reference: str) -> Exchange:
+    def ask(self, exchange: Exchange, voices: list[Voice]) -> None:
         if not self.blind.on:
-            return super().ask(text, voices, reference)
+            super().ask(exchange, voices)
+            return
         # One that was not voted on is over now.
         self.reveal()
-        exchange = self.conversation.ask(
-            text,
-            self.sampling,
-            voices,
-            reference=reference,
-            plain=self.completing,
-            aliases=LETTERS,
-        )
+        self.conversation.ask(exchange, self.sampling, voices, aliases=LETTERS)
         self.blind.begin(exchange, {voice.name: voice.key(self.model) for voice in voices})
         # Letters vote as soon as the answers are there, so they are not written.
         self.query_one(Talk).focus()
-        return exchange
 
     def ended(self, exchange: Exchange) -> None:
         if not self.blind.uncover():
             return
         self.draw(exchange.answers)
-        if sum(bool(answer.text) for answer in exchange.answers) < 2:
+        if len(self.blind.letters) < 2:
             self.reveal()
             self.say("fewer than two have answered, so there is no vote.", "warning")
         self.show_score()
@@ -124,10 +120,28 @@ class VoicesPage(AnswersPage):
     def action_unload(self) -> None:
         voice = self.conversation.voices.next
         if voice is None or voice.name == BASE:
-            self.say("the base carries the others; v mutes it, t chooses another.", "warning")
+            self.say("the base carries the others; v mutes it, U puts all away.", "warning")
             return
+        self._leaving[voice.name] = one_line(voice.label)
         self.conversation.leave()
-        self.say(f"{one_line(voice.label)} takes part no more; what it held is free.")
+        self.say(f"{one_line(voice.label)} takes part no more.")
+        self._fewer()
+
+    @on(VoiceGone)
+    def _voice_gone(self, fact: VoiceGone) -> None:
+        label = self._leaving.pop(fact.name, "")
+        if fact.problem:
+            # The row of what is in memory says why.
+            self.conversation.voices.drop(fact.name)
+            self._fewer()
+        elif label:
+            held = f"the {size(fact.gib * GIB)} that it held are" if fact.gib else "what it held is"
+            self.say(f"{label} takes part no more; {held} free.")
+
+    def _fewer(self) -> None:
+        if self.blind.on and len(self.conversation.voices) < 2:
+            self.blind.on = False
+            self.reveal()
         self.show_link()
         self.show_score()
         self.refresh_bindings()
@@ -164,7 +178,7 @@ class VoicesPage(AnswersPage):
             return
         exchange, vote = voted
         self.draw(exchange.answers)
-        names = {answer.voice for answer in exchange.answers}
+        names = {answer.voice for answer in exchange.answers if answer.verdict}
         there = [v.session for v in self.conversation.voices.all if v.name in names]
         concerned = [paths for paths in there if paths is not None]
         if concerned:
