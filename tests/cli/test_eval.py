@@ -46,6 +46,8 @@ def gates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (Wanted(metrics=("regex:(",)), "no regular expression"),
         (Wanted(checkpoint=7), "no checkpoint at step 7"),
         (Wanted(quantization="nf5"), "quantization.scheme"),
+        (Wanted(data="nowhere/test.jsonl"), "no dataset nowhere/test.jsonl"),
+        (Wanted(data=__file__), "no file of a kind that is known"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_a_process_starts(
@@ -55,6 +57,8 @@ def test_what_cannot_be_measured_is_refused_before_a_process_starts(
     with pytest.raises(UserError, match=says) as refused:
         verb.evaluate(run.folder.parent, run.name, wanted)
     assert refused.value.exit_code == 2
+    if wanted.data is not None:
+        assert refused.value.where == "--data"
 
 
 def test_a_session_without_adapter_is_told_of_its_checkpoints(tmp_path: Path) -> None:
@@ -103,14 +107,22 @@ def test_as_json(run: SessionPaths, gates: Path, capsys: pytest.CaptureFixture[s
     assert Path(found["path"]).is_file()
 
 
-@pytest.mark.parametrize(("gate", "code", "says"), [("fail", 3, "memory ran out"), ("die", 1, "9")])
+@pytest.mark.parametrize(
+    ("gate", "code", "says", "then"),
+    [
+        ("fail", 3, "memory ran out", "Free some."),
+        ("die", 1, "9", "What was measured is kept; the same command goes on from there."),
+        ("die-early", 1, "9", "Nothing was measured yet."),
+    ],
+)
 def test_a_worker_that_fails(
-    run: SessionPaths, gates: Path, gate: str, code: int, says: str
+    run: SessionPaths, gates: Path, gate: str, code: int, says: str, then: str
 ) -> None:
     (gates / gate).touch()
     with pytest.raises(UserError, match=says) as failed:
         verb.evaluate(run.folder.parent, run.name, Wanted(), force=True)
     assert failed.value.exit_code == code
+    assert failed.value.then == then
 
 
 def test_ctrl_c_keeps_what_was_measured(run: SessionPaths, gates: Path) -> None:

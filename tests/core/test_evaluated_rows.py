@@ -20,6 +20,7 @@ from tui_lora.core.evaluation import (
 )
 from tui_lora.core.evaluation_cost import expected_s
 from tui_lora.core.evaluation_sides import sides, why_not_alike
+from tui_lora.ui.evaluated_text import change_words, table_row
 
 
 def loss(at: int, base: float, tuned: float, **more: object) -> LossRow:
@@ -112,6 +113,31 @@ def test_labels_and_pairs_are_right_or_wrong_too() -> None:
     assert kind.right
 
 
+def test_a_bad_answer_is_better_the_less_likely_it_is() -> None:
+    rows = [loss(0, 4.0, 12.0, good=False), loss(1, 4.0, 2.0, good=True)]
+    bad, good = measured(Kind("eval", part="eval"), rows)
+    assert (bad.row.at, bad.change) == (0, 4.0)
+    assert (good.row.at, good.change) == (1, 1.0)
+    assert (change_words(bad).plain, change_words(good).plain) == ("▲ 4.00", "▼ 1.00")
+    row = table_row(bad, Kind("eval", part="eval", label="held-out rows"))
+    assert row.cells[-1].plain.startswith("bad answer")
+
+
+def test_bad_answers_are_not_counted_beside_the_figure_of_good_ones() -> None:
+    left = [loss(at, 4.0, 4.0, good=at < 2) for at in range(10)]
+    right = [loss(at, 4.0, 8.0 if at >= 2 else 2.0, good=at < 2) for at in range(10)]
+    (one,) = sides(evaluation(2), evaluation(2), left, right)
+    assert (one.better, one.worse) == (2, 0)
+
+
+def test_rows_of_a_file_are_not_called_held_out() -> None:
+    given = evaluation(test_file="/data/test.jsonl")
+    assert given.called("eval") == "given rows"
+    assert given.called("train") == evaluation().called("train") == "trained rows"
+    assert [kind.label for kind in kinds(given, [loss(0, 1.0, 1.0)])] == ["given rows"]
+    assert sides(given, given, [], [])[0].label == "given rows"
+
+
 def test_a_row_that_was_measured_and_answered_is_one() -> None:
     rows = [loss(0, 1.0, 1.0), answer(0, 1.0, 0.0), answer(0, 1.0, 0.0, file="b")]
     assert of_the_same(rows[0], rows) is rows[1]
@@ -133,6 +159,10 @@ def test_what_differs_is_named() -> None:
     one = evaluation()
     assert why_not_alike(one, evaluation(step=40)) == []
     assert why_not_alike(one, evaluation(revision="a")) == []
+    # The same path and as many rows, of which one was edited.
+    edited = one.parts[0].model_copy(update={"fed": "b"})
+    assert why_not_alike(one, evaluation(parts=(edited,))) == ["the rows as they were fed"]
+    assert why_not_alike(one, evaluation(parts=())) == ["how many rows"]
     assert why_not_alike(one, evaluation(rows=5, seed=1)) == [
         "the seed that drew the rows",
         "how many rows",

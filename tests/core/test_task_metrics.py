@@ -27,7 +27,12 @@ from tui_lora.core.task_metrics import (
         ("#### 1,234", 1234),
         ("#### -5", -5),
         ("#### $18.50 a day", 18.5),
-        ("First #### 3, no: #### 4", 4),
+        # As the authors' extract_answer: the first. A model that runs on asks itself the next.
+        ("First #### 3, no: #### 4", 3),
+        ("#### 72\nQuestion: how many are left?\n#### 10", 72),
+        ("#### Step 1\n6 x 12\n#### 72", 72),
+        ("It takes 10-15 days.", 15),
+        ("It is -15 degrees.", -15),
         ("The answer is 12 apples and 7 pears.", 7),
         ("It costs $1,000.", 1000),
         ("#### unknown, perhaps 5", 5),

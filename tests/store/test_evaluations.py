@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tui_lora.core.evaluation import AnswerRow, Evaluation, LossRow, Written
+from tui_lora.core.events import EVENTS, AdapterSaved
 from tui_lora.store import evaluations
+from tui_lora.store.measured_adapter import folder_of, mark_of, trained_to
 from tui_lora.store.paths import SessionPaths
 
 EVIL = "\x1b]0;title\x07[red]text"
@@ -92,12 +95,83 @@ def test_only_what_was_asked_alike_is_gone_on_with(paths: SessionPaths) -> None:
     ):
         assert other.lines == []
         assert other.path != first.path
+        other.add({"kind": "loss", "at": 0})
+        other.close()
     assert len(evaluations.partials(paths)) == 3
+
+
+def test_what_a_narrower_one_leaves_over_is_gone_on_with(paths: SessionPaths) -> None:
+    first = evaluations.open_partial(paths, "one", {}, 1e9)
+    first.add({"kind": "answer", "at": 0})
+    first.close()
+    narrower = evaluations.open_partial(paths, "one", {}, 1.1e9)
+    narrower.add({"kind": "loss", "part": "eval", "at": 0})
+    result = evaluations.keep(paths, narrower, evaluation(1.1e9), [], whole=False)
+    narrower.close()
+    assert result.is_file()
+    again = evaluations.open_partial(paths, "one", {}, 1.2e9)
+    assert [line["kind"] for line in again.lines] == ["asked", "answer", "loss"]
+    whole = evaluations.keep(paths, again, evaluation(1.2e9), [])
+    again.close()
+    assert whole != result
+    assert len(evaluations.listed(paths)) == 2
+    assert evaluations.partials(paths) == []
+
+
+def test_two_at_once_share_nothing(paths: SessionPaths) -> None:
+    first = evaluations.open_partial(paths, "one", {}, 1e9)
+    second = evaluations.open_partial(paths, "one", {}, 1e9)
+    assert first.path != second.path
+    for partial in (first, second):
+        partial.add({"kind": "loss", "at": 0})
+    first_result = evaluations.keep(paths, first, evaluation(1e9), [])
+    first.close()
+    second.add({"kind": "loss", "at": 1})
+    assert evaluations.keep(paths, second, evaluation(1e9), []) != first_result
+    second.close()
+    assert len(evaluations.listed(paths)) == 2
+
+
+def test_what_measured_nothing_leaves_nothing(paths: SessionPaths) -> None:
+    evaluations.open_partial(paths, "one", {}, 1e9).close()
+    assert evaluations.partials(paths) == []
+
+
+def test_an_evaluation_of_an_adapter_that_was_trained_on_is_an_earlier_ones(
+    paths: SessionPaths,
+) -> None:
+    checkpoint = paths.checkpoints / "step-000040"
+    for folder in (paths.adapter, checkpoint):
+        folder.mkdir(parents=True)
+        (folder / "adapter_config.json").write_text("{}")
+        (folder / "adapter_model.safetensors").write_bytes(b"first")
+    events = (AdapterSaved(step=40, path="adapter", size_bytes=5, tensors=2),)
+    paths.events.write_text("".join(EVENTS.encode(event) for event in events))
+    assert trained_to(paths, None) == 40
+    for step in (None, 40):
+        mark = mark_of(folder_of(paths, step))
+        found = evaluation(1e9).model_copy(update={"step": step, "adapter": mark})
+        partial = evaluations.open_partial(paths, "key", {}, 1e9, anew=True)
+        evaluations.keep(paths, partial, found, [])
+        partial.close()
+
+    def told() -> dict[int | None, tuple[bool, bool]]:
+        kept = evaluations.listed(paths)
+        return {one.evaluation.step: (one.earlier, one.current) for one in kept}
+
+    assert told() == {None: (False, True), 40: (False, False)}
+    (paths.adapter / "adapter_model.safetensors").write_bytes(b"second")
+    assert told() == {None: (True, False), 40: (False, False)}
+    # What is gone is replaced by nothing.
+    shutil.rmtree(checkpoint)
+    assert told()[40] == (False, False)
 
 
 def test_what_was_cancelled_long_ago_goes_at_last(paths: SessionPaths) -> None:
     for number in range(9):
-        evaluations.open_partial(paths, f"{number}", {}, 1e9 + 60 * number).close()
+        partial = evaluations.open_partial(paths, f"{number}", {}, 1e9 + 60 * number)
+        partial.add({"kind": "loss", "at": 0})
+        partial.close()
     left = evaluations.partials(paths)
     assert len(left) == 6
-    assert json.loads(left[0].read_text())["key"] == "8"
+    assert json.loads(left[0].read_text().splitlines()[0])["key"] == "8"

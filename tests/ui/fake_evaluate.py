@@ -2,7 +2,8 @@
 them down as the real one does.
 
 Files in the folder that stands in the environment gate it: `wait` holds it before its second batch
-until it is gone or the evaluation is cancelled, `die` ends it there, `fail` makes it fail.
+until it is gone or the evaluation is cancelled, `die` ends it there, `die-early` before anything is
+measured, `fail` makes it fail.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from tui_lora.core.evaluation import (
 )
 from tui_lora.core.events import Choice
 from tui_lora.store import evaluations
+from tui_lora.store.measured_adapter import mark_of
 from tui_lora.store.paths import SessionPaths
 
 GATES = "FAKE_EVALUATE_GATES"
@@ -128,6 +130,8 @@ def evaluation(asked: Evaluate, *, complete: bool = True) -> tuple[Evaluation, l
         session=Path(asked.session).name,
         task="sft",
         step=asked.step,
+        adapter=mark_of(Path(asked.adapter)),
+        adapter_step=asked.step if asked.step is not None else 400,
         model="tiny",
         device="cpu",
         dtype="float32",
@@ -168,6 +172,9 @@ def main() -> None:
         asked = inbox.get()
         paths = SessionPaths(Path(asked.session))
         say(Preparing(label="loading the weights of tiny"))
+        if (gates / "die-early").exists():
+            sys.stderr.write("killed\n")
+            os._exit(9)
         if (gates / "fail").exists():
             say(EvaluationFailed(message="memory ran out.", then="Free some.", exit_code=3))
             continue

@@ -15,6 +15,7 @@ from tests.ui.conftest import keys, notice, page, picture, run_of, show, until
 from tests.ui.test_results_screen import said
 from tui_lora.core.chat_fit import ChatFit
 from tui_lora.core.evaluate import Evaluate
+from tui_lora.core.evaluation import PARTS, Part
 from tui_lora.core.spec import parse_spec
 from tui_lora.core.status import Status
 from tui_lora.store import checkpoints, evaluations, launch, sessions
@@ -64,10 +65,19 @@ def with_checkpoint(paths: SessionPaths, step: int) -> None:
     checkpoints.seal(beside, paths.checkpoints / f"step-{step:06d}", step=step, tokens_seen=1)
 
 
-def kept(paths: SessionPaths, t: float, *, step: int | None = None, gain: float = 0.0) -> None:
+def kept(
+    paths: SessionPaths,
+    t: float,
+    *,
+    step: int | None = None,
+    gain: float = 0.0,
+    test_file: str = "",
+    parts: tuple[Part, ...] = PARTS,
+) -> None:
     """An evaluation on disk; `gain` takes as much off every loss."""
-    asked = Evaluate(session=str(paths.folder), adapter="", step=step)
+    asked = Evaluate(session=str(paths.folder), adapter=str(paths.adapter), step=step, parts=parts)
     found, rows = fake_evaluate.evaluation(asked)
+    found = found.model_copy(update={"test_file": test_file})
     changed = [
         row.model_copy(update={"tuned": row.tuned - 10 * gain}) if hasattr(row, "begin") else row
         for row in rows
@@ -115,9 +125,13 @@ async def test_it_is_begun_followed_and_shown(
         rows = said(app, "evaluation").splitlines()
         held_out = next(row for row in rows if "held-out rows" in row)
         told = " ".join(held_out.split()[2:])
-        assert told.startswith("9.50 9.00 to 10.0 9.50 9.00 to 10.0 ▼ 39.3%")
+        assert told.startswith("9.50 9.00 to 10.0 9.50 9.00 to 10.0")
+        # Where there is no room beside it the change stands below.
+        below = rows[rows.index(held_out) + 1]
+        assert "▼ 39.3%" in (held_out if size[0] > 100 else below)
         assert told.endswith("-45.1 to -33.0") == (size[0] > 100)
-        assert any("8 of 40 rows" in row and "3.6% cut" in row for row in rows)
+        assert any("8 of 40 rows" in row for row in rows)
+        assert "    ! 3.6% of the trained tokens were cut" in rows
         assert any("better, p 0.008, exact McNemar" in row for row in rows)
         assert "measured by the run itself" in said(app, "source")
         assert said(app, "evaluating") == ""
@@ -138,13 +152,19 @@ async def test_cancelled_it_is_kept_and_gone_on_with(
         await pilot.press("escape")
         await until(pilot, lambda: "cancelled; v goes on" in notice(app))
         await until(pilot, lambda: "did not end: 1 row done" in said(app, "evaluation"))
+        # What it had found until then.
+        assert "a sample of all" in said(app, "evaluation")
+        assert "4 of 40 rows" in said(app, "evaluation")
+        assert "b by row" not in keys(app)
         assert evaluations.newest(done) is None
         assert len(evaluations.partials(done)) == 1
         (gates / "wait").unlink()
         await opened(pilot, app)
         assert "goes on" in shown(app)
         await pilot.press("enter")
-        await until(pilot, lambda: "evaluation of" in said(app, "evaluation"))
+        await until(pilot, lambda: "8 of 40 rows" in said(app, "evaluation"))
+        assert "a sample of all" not in said(app, "evaluation")
+        assert "b by row" in keys(app)
     assert evaluations.partials(done) == []
 
 
@@ -152,7 +172,8 @@ async def test_cancelled_it_is_kept_and_gone_on_with(
     ("gate", "says"),
     [
         ("fail", "memory ran out. Free some."),
-        ("die", "the evaluate worker ended (exit code 9): killed"),
+        ("die", "the evaluate worker ended (exit code 9): killed What was measured is kept"),
+        ("die-early", "the evaluate worker ended (exit code 9): killed"),
     ],
 )
 async def test_a_worker_that_fails_is_said(
@@ -165,6 +186,7 @@ async def test_a_worker_that_fails_is_said(
         await opened(pilot, app)
         await pilot.press("enter")
         await until(pilot, lambda: says in notice(app))
+        assert ("is kept" in notice(app)) == (gate == "die")
         await until(pilot, lambda: "v evaluate" in keys(app))
 
 
@@ -199,6 +221,10 @@ async def test_what_cannot_be_measured_is_refused_in_the_form(
             await pilot.press("backspace")
         await pilot.press(*"nowhere.py:judge", "enter")
         await until(pilot, lambda: "there is no such file" in shown(app))
+        for _ in "nowhere.py:judge":
+            await pilot.press("backspace")
+        await pilot.press("down", "down", "down", *"nowhere.jsonl", "enter")
+        await until(pilot, lambda: "there is no dataset" in shown(app))
         await pilot.press("escape")
         assert not evaluate_link_of(app).now.alive
 
@@ -276,6 +302,46 @@ async def test_rows_are_sorted_filtered_and_read_whole(root: Path, done: Session
         await until(pilot, lambda: isinstance(app.screen, EvaluatedRowsScreen))
         assert table.cursor == 2
         assert all(len(row) <= 80 for row in picture(app))
+
+
+async def test_what_was_trained_on_since_is_no_figure_of_the_adapter(
+    root: Path, done: SessionPaths
+) -> None:
+    (done.adapter / "adapter_config.json").write_text("{}")
+    kept(done, 1_760_000_000.0)
+    app = TuiLora(root, session=done, start="results", live=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await show(pilot, run_of(done))
+        await until(pilot, lambda: "the adapter, step 400" in said(app, "evaluation"))
+        assert "trained on since" not in said(app, "evaluation")
+        # It is resumed and ends again while this is looked at.
+        await show(pilot, run_of(done, Status.RUNNING))
+        (done.adapter / "adapter_model.safetensors").write_bytes(b"y" * 1000)
+        await show(pilot, run_of(done))
+        await until(pilot, lambda: "an earlier adapter, step 400" in said(app, "evaluation"))
+        assert "! trained on since" in said(app, "evaluation")
+        await pilot.press("e")
+        await until(pilot, lambda: "earlier adapter, step 400" in shown(app))
+        assert "held-out 9.50 → 9.50" in shown(app)
+        assert all(len(row) <= 80 for row in picture(app))
+
+
+async def test_rows_of_a_file_and_trained_ones_are_called_so(
+    root: Path, done: SessionPaths
+) -> None:
+    kept(done, 1_760_000_000.0, test_file="/data/test.jsonl")
+    kept(done, 1_760_000_600.0, parts=("train",))
+    app = TuiLora(root, session=done, start="results", live=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await show(pilot, run_of(done))
+        await until(pilot, lambda: "e past ones" in keys(app))
+        await pilot.press("e")
+        await until(pilot, lambda: "given 9.50 → 9.50" in shown(app))
+        assert "trained 9.50 → 9.50" in shown(app)
+        assert "held-out" not in shown(app)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: "given rows" in said(app, "evaluation"))
+        assert "held-out rows" not in said(app, "evaluation")
 
 
 async def test_two_checkpoints_are_compared(root: Path, done: SessionPaths) -> None:

@@ -132,7 +132,8 @@ class EvaluationEnded(FromEvaluate):
 
 
 class EvaluationFailed(FromEvaluate):
-    """Why there is no result, and what to do. `kept`: the file with what was measured."""
+    """Why there is no result, and what to do. `kept`: the file with what was measured, empty where
+    nothing was."""
 
     type: ClassVar[str] = "failed"
     message: str

@@ -26,7 +26,8 @@ class Kind:
 
 @dataclass(frozen=True)
 class Measured:
-    """A row in a list. `change` is better the higher it is; None is not known."""
+    """A row in a list. `change` is better the higher it is; None is not known. An answer that is
+    judged bad is better the less likely it is."""
 
     key: str
     row: LossRow | AnswerRow
@@ -43,7 +44,11 @@ class Measured:
         if self.base is None or self.tuned is None or not math.isfinite(self.base + self.tuned):
             return None
         gained = self.tuned - self.base
-        return -gained if isinstance(self.row, LossRow) else gained
+        return -gained if isinstance(self.row, LossRow) and not self.bad else gained
+
+    @property
+    def bad(self) -> bool:
+        return isinstance(self.row, LossRow) and self.row.good is False
 
 
 def kinds(found: Evaluation, rows: Iterable[LossRow | AnswerRow]) -> tuple[Kind, ...]:
@@ -54,7 +59,12 @@ def kinds(found: Evaluation, rows: Iterable[LossRow | AnswerRow]) -> tuple[Kind,
     labelled = any(row.label for row in losses)
     paired = any(row.rejected_base is not None for row in losses)
     by_loss = [
-        Kind(part, part=part, right=(labelled or paired) and part != "general")
+        Kind(
+            part,
+            part=part,
+            label=found.called(part),
+            right=(labelled or paired) and part != "general",
+        )
         for part in PARTS
         if part in there
     ]

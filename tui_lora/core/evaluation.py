@@ -13,6 +13,14 @@ Part = Literal["train", "eval", "general"]
 
 PARTS: tuple[Part, ...] = ("eval", "train", "general")
 
+PART_NAMES: dict[Part, str] = {
+    "eval": "held-out rows",
+    "train": "trained rows",
+    "general": "general text",
+}
+GIVEN = "given rows"
+"""Those of a file that took the place of the held-out ones: the run may have been trained on it."""
+
 
 class _Told(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -68,7 +76,10 @@ class PartReport(_Told):
 
     `rows` were measured `of` so many, in `unit`s; `tokens` are those that the loss counts. Beyond
     max length lie `cut_tokens` of the tokens that would be trained, of `cut_rows` rows; `left_out`
-    rows could not be fed. `change` is tuned less base, over the same rows drawn again.
+    rows could not be fed. `cut_of` is all that would be trained, cut or not, of pairs in both of
+    their answers; 0 where nobody wrote it down. `change` is tuned less base, over the same rows
+    drawn again. `fed` is the sha256 of the rows as the model was fed them, masks and all; empty
+    where nobody wrote it down.
     """
 
     part: Part
@@ -80,8 +91,10 @@ class PartReport(_Told):
     tokens: int
     cut_rows: int = 0
     cut_tokens: int = 0
+    cut_of: int = 0
     left_out: int = 0
     why_left_out: str = ""
+    fed: str = ""
     base: Loss
     tuned: Loss
     change: Figure
@@ -93,7 +106,7 @@ class PartReport(_Told):
     @property
     def cut_share(self) -> float:
         """Of the trained tokens that these rows would have."""
-        whole = self.tokens + self.cut_tokens
+        whole = self.cut_of or self.tokens + self.cut_tokens
         return self.cut_tokens / whole if whole else 0.0
 
 
@@ -119,7 +132,8 @@ class AnswerRow(_Told):
 
 
 class AnswersReport(_Told):
-    """Greedy answers of at most `max_new_tokens`; `cut_…` of them did not come to an end."""
+    """Greedy answers of at most `max_new_tokens`; `cut_…` of them did not come to an end. `fed` as
+    of a part, with the references."""
 
     source: str
     rows: int
@@ -129,6 +143,7 @@ class AnswersReport(_Told):
     cut_tuned: int = 0
     left_out: int = 0
     why_left_out: str = ""
+    fed: str = ""
 
 
 class MetricReport(_Told):
@@ -179,6 +194,10 @@ class Evaluation(_Told):
     """All that one evaluation found. `t` unix seconds at its beginning; `step` of the checkpoint
     that was taken, None for the session's own adapter; `complete`: every row was measured.
 
+    `adapter` is the mark of the files that were measured, and `adapter_step` the step that they
+    were trained to; empty and None where that is not known. A session's own adapter may be another
+    one by now.
+
     `same_rows`: the rows are those that the run was trained on, by their fingerprint; None where
     the run did not write one down.
     """
@@ -188,6 +207,8 @@ class Evaluation(_Told):
     session: str
     task: str
     step: int | None = None
+    adapter: str = ""
+    adapter_step: int | None = None
     model: str
     revision: str | None = None
     device: str
@@ -207,6 +228,10 @@ class Evaluation(_Told):
 
     def part(self, name: Part) -> PartReport | None:
         return next((part for part in self.parts if part.part == name), None)
+
+    def called(self, part: Part) -> str:
+        """What the rows of a part are."""
+        return GIVEN if part == "eval" and self.test_file else PART_NAMES[part]
 
     def as_json(self) -> dict[str, Any]:
         """Base and tuned by perplexity and metrics, with everything else beside them."""

@@ -44,7 +44,11 @@ def why_not_alike(left: Evaluation, right: Evaluation) -> list[str]:
         "how many rows": (_counts(left), _counts(right)),
         "the longest answer": (_longest(left), _longest(right)),
     }
-    return [what for what, (one, other) in pairs.items() if one != other]
+    found = [what for what, (one, other) in pairs.items() if one != other]
+    before, after = _fed(left), _fed(right)
+    if any(before[part] != after[part] for part in before.keys() & after.keys()):
+        found.append("the rows as they were fed")
+    return found
 
 
 def sides(
@@ -62,7 +66,8 @@ def sides(
         bases = [getattr(report.base, unit).value for report in (one, other)]
         changes = _changes(before, after, (one.part,), _loss_of)
         base = bases[0] if bases[0] == bases[1] else None
-        found.append(_of(one.part, one.part, unit, base, figures, [-by for by in changes]))
+        label = left.called(one.part)
+        found.append(_of(one.part, label, unit, base, figures, [-by for by in changes]))
     there = {metric.name: metric for metric in right.metrics}
     for metric in left.metrics:
         twin = there.get(metric.name)
@@ -118,7 +123,10 @@ def _changes(
 
 
 def _loss_of(row: LossRow | AnswerRow) -> float | None:
-    return row.tuned / max(1, row.tokens) if isinstance(row, LossRow) else None
+    """None of answers that are judged bad, over which the figure of a part does not go either."""
+    if not isinstance(row, LossRow) or row.good is False:
+        return None
+    return row.tuned / max(1, row.tokens)
 
 
 def _score_of(name: str) -> Callable[[LossRow | AnswerRow], float | None]:
@@ -130,6 +138,12 @@ def _counts(found: Evaluation) -> tuple[tuple[str, int], ...]:
     if found.answers is not None:
         parts.append(("eval", found.answers.rows))
     return tuple(parts)
+
+
+def _fed(found: Evaluation) -> dict[str, str]:
+    """What was fed of each part, and of the answers."""
+    answered = {"answers": found.answers.fed} if found.answers is not None else {}
+    return {**{part.part: part.fed for part in found.parts}, **answered}
 
 
 def _longest(found: Evaluation) -> int | None:

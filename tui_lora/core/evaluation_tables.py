@@ -1,6 +1,7 @@
 """An evaluation as tables: its parts, its metrics, its rows, and which labels were taken for which.
 
-Screens have their own short ones; these hold every figure.
+Screens have their own short ones; these hold every figure. `of` says in their titles which
+evaluation they are of.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from tui_lora.core.figures import Heat, TableData, Value
 INTERVALS = "95% intervals by bootstrap over rows; base and tuned on the same rows"
 
 
-def parts_table(found: Evaluation) -> TableData:
+def parts_table(found: Evaluation, of: str) -> TableData:
     """Perplexity and loss of every part, before and after."""
     names = ("perplexity base", "perplexity tuned", "loss base", "loss tuned", "loss change")
     columns = ["rows of", "measured", "of", "trained tokens", "counted by"]
@@ -31,7 +32,7 @@ def parts_table(found: Evaluation) -> TableData:
         )
         rows.append(
             (
-                part.part,
+                found.called(part.part),
                 part.rows,
                 part.of,
                 part.tokens,
@@ -45,10 +46,10 @@ def parts_table(found: Evaluation) -> TableData:
                 part.source,
             )
         )
-    return TableData(f"{found.session}: losses", tuple(columns), tuple(rows), INTERVALS)
+    return TableData(f"{found.session}: losses of {of}", tuple(columns), tuple(rows), INTERVALS)
 
 
-def metrics_table(found: Evaluation) -> TableData:
+def metrics_table(found: Evaluation, of: str) -> TableData:
     """What the answers are worth, before and after."""
     columns = ["metric", "rows"]
     columns += [f"{side}{end}" for side in ("base", "tuned", "change") for end in _ENDS]
@@ -68,10 +69,12 @@ def metrics_table(found: Evaluation) -> TableData:
         )
         for metric in found.metrics
     ]
-    return TableData(f"{found.session}: metrics", tuple(columns), tuple(rows), "95% intervals")
+    return TableData(
+        f"{found.session}: metrics of {of}", tuple(columns), tuple(rows), "95% intervals"
+    )
 
 
-def rows_table(session: str, rows: Iterable[LossRow | AnswerRow]) -> TableData:
+def rows_table(session: str, rows: Iterable[LossRow | AnswerRow], of: str) -> TableData:
     """Every row that was measured: its losses in nats a trained token, or its answers."""
     told: list[tuple[Value, ...]] = []
     for row in rows:
@@ -84,7 +87,7 @@ def rows_table(session: str, rows: Iterable[LossRow | AnswerRow]) -> TableData:
             told.append(("answer", row.file, row.line, row.question, None, None, None, *answers))
     columns = ("rows of", "file", "line", "row", "trained tokens", "loss base", "loss tuned")
     answered = ("reference", "base's answer", "tuned answer")
-    return TableData(f"{session}: rows", (*columns, *answered), tuple(told))
+    return TableData(f"{session}: rows of {of}", (*columns, *answered), tuple(told))
 
 
 def confusion_of(session: str, found: ClassReport) -> Heat:

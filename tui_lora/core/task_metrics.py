@@ -38,19 +38,22 @@ class Metric:
 
 # -- GSM8K ----------------------------------------------------------------------------------------
 
-_NUMBER = re.compile(r"-?\$?\d[\d,]*(?:\.\d+)?|-?\$?\.\d+")
+# A dash behind a number or a word is none of its own: 10-15 ends in 15.
+_NUMBER = re.compile(r"(?:(?<![\w.)])-)?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
+_MARKED = re.compile(rf"####[ \t]*({_NUMBER.pattern})")
 
 
 def final_number(text: str) -> Decimal | None:
-    """The number behind the last `####`, else the last number of the text; None without one.
+    """The number right behind the first `####` that has one, else the last number of the text; None
+    without one.
 
-    Cobbe et al. 2021 (arXiv 2110.14168) end each solution with `#### number`, and their
-    grade-school-math repository takes it from there, commas removed; a model that was never shown
-    that format is given its last number, as lm-evaluation-harness does ("flexible-extract").
+    Cobbe et al. 2021 (arXiv 2110.14168) end each solution with `#### number`; `extract_answer` of
+    their grade-school-math repository takes the first, commas removed, so that it does not matter
+    what a model writes that runs on behind its answer. One that was never shown that format is
+    given its last number, as lm-evaluation-harness does ("flexible-extract").
     """
-    _, marked, behind = text.rpartition("####")
-    found = _NUMBER.search(behind) if marked else None
-    plain = found[0] if found else next(reversed(_NUMBER.findall(text)), None)
+    marked = _MARKED.search(text)
+    plain = marked[1] if marked else next(reversed(_NUMBER.findall(text)), None)
     try:
         return None if plain is None else Decimal(plain.replace(",", "").replace("$", ""))
     except InvalidOperation:

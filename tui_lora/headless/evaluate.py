@@ -39,6 +39,7 @@ from tui_lora.store.launch import start_pipe_worker
 from tui_lora.store.pipe import PipeWorker
 
 _LINE_S = 5.0
+_KEPT = "What was measured is kept; the same command goes on from there."
 
 _Worker = PipeWorker[ToEvaluate, FromEvaluate]
 
@@ -148,26 +149,28 @@ def _until_ended(worker: _Worker, heard: _Heard) -> EvaluationEnded:
         message = heard.get()
         if isinstance(message, _CtrlC):
             worker.send(CancelEvaluation())
-            _say("Cancelling: what was measured is kept. Once more ends at once.")
+            _say("Cancelling: what is measured by then is kept. Once more ends at once.")
             continue
         if isinstance(message, EvaluationEnded):
             return message
         if isinstance(message, EvaluationFailed):
-            raise UserError(message.message, then=message.then, exit_code=message.exit_code)
+            then = f"{message.then} {_KEPT if message.kept else ''}".strip()
+            raise UserError(message.message, then=then, exit_code=message.exit_code)
         if isinstance(message, _Gone):
             last = message.words.splitlines()[-1] if message.words else "it said nothing"
             raise UserError(
                 f"the evaluate worker ended (exit code {message.code}): {last}",
-                then="What it measured is kept; the same command goes on from there.",
+                then=_KEPT if teller.kept else "Nothing was measured yet.",
                 exit_code=1,
             )
         teller.tell(message)
 
 
 class _Teller:
-    """Decides what is worth a line, and when."""
+    """Decides what is worth a line, and when. `kept`: rows are measured by now."""
 
     def __init__(self) -> None:
+        self.kept = False
         self._last, self._part = 0.0, ""
         self._so_far: dict[str, str] = {}
 
@@ -178,11 +181,13 @@ class _Teller:
         elif isinstance(message, EvaluationNotice):
             _say(f"! {message.text}")
         elif isinstance(message, EvaluationPlanned):
+            self.kept = any(part.done for part in message.parts)
             self._plan(message)
         elif isinstance(message, FigureSoFar):
             figures = f"{number(message.base)} to {number(message.tuned)}"
             self._so_far = {message.name: f"{message.name} so far {figures}"}
         elif isinstance(message, EvaluationProgressed):
+            self.kept = self.kept or message.done > 0
             self._progress(message)
 
     def _plan(self, planned: EvaluationPlanned) -> None:

@@ -8,14 +8,13 @@ from tui_lora.core.evaluation import Evaluation, Figure, LossRow, MetricReport, 
 from tui_lora.core.significance import LEVEL
 from tui_lora.core.text import UNKNOWN, duration, number, one_line
 
-NAMES = {"eval": "held-out rows", "train": "trained rows", "general": "general text"}
 _SHOWN = 3
 _WIDE_TABLE = 12
 
 
 def lines_of(found: Evaluation) -> Iterator[str]:
     """Everything that a person wants to know of it, foreign text clean and in one line."""
-    step = f" at step {found.step:,}" if found.step is not None else ""
+    step = f" at step {found.adapter_step:,}" if found.adapter_step is not None else ""
     stored = found.dtype if found.quantization == "none" else found.quantization
     yield (
         f"{one_line(found.session)}{step} on {one_line(found.model)}, {stored} on {found.device}, "
@@ -27,7 +26,7 @@ def lines_of(found: Evaluation) -> Iterator[str]:
         yield f"! {one_line(notice)}"
     for part in found.parts:
         yield ""
-        yield from _part(part)
+        yield from _part(part, found.called(part.part))
     if found.classes is not None:
         yield ""
         yield from _classes(found)
@@ -48,10 +47,10 @@ def lines_of(found: Evaluation) -> Iterator[str]:
     yield f"Intervals are {LEVEL}; base and tuned were measured on the same rows."
 
 
-def _part(part: PartReport) -> Iterator[str]:
+def _part(part: PartReport, label: str) -> Iterator[str]:
     drawn = f" of {part.of:,}" if part.of != part.rows else ""
     tokens = f", {part.tokens:,} trained tokens" if part.counted_by == "tokens" else ""
-    yield f"{NAMES[part.part]}: {part.rows:,}{drawn} {part.unit}{tokens}"
+    yield f"{label}: {part.rows:,}{drawn} {part.unit}{tokens}"
     yield f"  {one_line(part.source)}"
     yield _line("", "base", "tuned", "change")
     if part.counted_by == "tokens":
@@ -106,7 +105,7 @@ def _classes(found: Evaluation) -> Iterator[str]:
     assert classes is not None
     yield (
         f"macro F1  base {number(classes.base.macro_f1)}   tuned {number(classes.tuned.macro_f1)}"
-        f"   ({NAMES[classes.part]})"
+        f"   ({found.called(classes.part)})"
     )
     if len(classes.labels) > _WIDE_TABLE:
         yield f"the table of {len(classes.labels):,} labels is in the file"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from tui_lora.core.dataset_spec import DatasetSpec
 from tui_lora.core.errors import UserError
 from tui_lora.core.evaluate import MAX_NEW_TOKENS, Evaluate
 from tui_lora.core.evaluation import PARTS, Part
@@ -15,6 +16,7 @@ from tui_lora.store.adapters import ChatTarget, checkpoint_target, session_targe
 from tui_lora.store.checkpoints import checkpoints, damage
 from tui_lora.store.paths import SessionPaths, expanded, is_there
 from tui_lora.store.sessions import adapter_bytes
+from tui_lora.store.sources import open_source
 from tui_lora.store.spec_now import with_changes
 
 
@@ -74,15 +76,18 @@ def target_of(paths: SessionPaths, wanted: Wanted) -> ChatTarget:
 
 
 def order_of(paths: SessionPaths, target: ChatTarget, wanted: Wanted) -> Evaluate:
-    """The order for the worker. Raises UserError for metrics and files that are not there."""
+    """The order for the worker. Raises UserError for metrics and files that are not there, and for
+    rows that cannot be any."""
     assert target.adapter is not None
     for name in wanted.metrics or ():
         own = metric_of(name).own if name != NONE else None
         if own is not None and not expanded(own[0]).is_file():
             raise UserError("there is no such file.", where=clean(own[0]))
     data = wanted.data
-    if data is not None and is_there(expanded(data)):
-        data = str(expanded(data).absolute())
+    if data is not None:
+        if is_there(expanded(data)):
+            data = str(expanded(data).absolute())
+        _look_at(data)
     return Evaluate(
         session=str(paths.folder.absolute()),
         adapter=str(target.adapter.absolute()),
@@ -99,6 +104,14 @@ def order_of(paths: SessionPaths, target: ChatTarget, wanted: Wanted) -> Evaluat
         most_gib=target.most_gib,
         anew=wanted.anew,
     )
+
+
+def _look_at(data: str) -> None:
+    """Names and sizes only."""
+    try:
+        open_source(DatasetSpec(path=data))
+    except UserError as error:
+        raise UserError(error.what, where="--data", then=error.then) from None
 
 
 def _stored_as(target: ChatTarget, wanted: Wanted) -> ChatTarget:

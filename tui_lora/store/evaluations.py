@@ -3,7 +3,7 @@ that did not come to its end had measured.
 
 Three files by the time of the beginning: `<stamp>-eval.json` is the result, written whole, and
 counts alone; `<stamp>-eval.rows.jsonl` are its rows, there before it; `<stamp>-eval.partial.jsonl`
-grows while it is measured, and is gone once the result is there.
+grows while it is measured, and is gone once all of it is in a result.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from tui_lora.core.evaluation import AnswerRow, Evaluation, LossRow, Written
 from tui_lora.core.text import clean
 from tui_lora.store.atomic import write_whole
 from tui_lora.store.journal import Appender
+from tui_lora.store.lock import alone
+from tui_lora.store.measured_adapter import folder_of, mark_of
 from tui_lora.store.paths import SessionPaths
 
 RESULT, ROWS, PARTIAL = "-eval.json", "-eval.rows.jsonl", "-eval.partial.jsonl"
@@ -33,10 +36,16 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True)
 class Kept:
-    """An evaluation on disk."""
+    """An evaluation on disk; `earlier`: of an adapter in whose place there is another by now."""
 
     path: Path
     evaluation: Evaluation
+    earlier: bool = False
+
+    @property
+    def current(self) -> bool:
+        """Of the session's own adapter, as it stands there now."""
+        return self.evaluation.step is None and not self.earlier
 
     @property
     def rows_path(self) -> Path:
@@ -58,11 +67,16 @@ class Partial:
     """What is measured, line by line, so that it can be gone on with. Raises OSError.
 
     The first line is what was asked, under `key`: only the very same is gone on with. `lines` are
-    those that an earlier evaluation left.
+    those that an earlier evaluation left, `rows` those that stand in it by now. Until `close` no
+    other evaluation goes on with it; one without a row is gone then.
     """
 
-    def __init__(self, path: Path, lines: list[Line], key: str, about: Line) -> None:
+    def __init__(
+        self, path: Path, lines: list[Line], key: str, about: Line, held: ExitStack
+    ) -> None:
         self.path, self.lines = path, lines
+        self.rows = len(lines) - 1
+        self._held = held
         self._out = Appender(path)
         if not lines:
             self.add({"kind": "asked", "v": 1, "key": key, **about})
@@ -71,25 +85,36 @@ class Partial:
         """Raises OSError where the disk does not take it."""
         if not self._out.append(json.dumps(line, ensure_ascii=True) + "\n"):
             raise OSError("what was measured cannot be written down")
+        self.rows += 1
 
     def close(self) -> None:
         self._out.close()
+        if not self.rows:
+            self.path.unlink(missing_ok=True)
+        self._held.close()
 
 
 def open_partial(
     paths: SessionPaths, key: str, about: Line, t: float, *, anew: bool = False
 ) -> Partial:
-    """The newest unfinished evaluation that was asked under the same key, or a new one of time `t`
-    (unix seconds). Raises OSError."""
+    """The newest unfinished evaluation that was asked under the same key and that nobody is at work
+    with, or a new one of time `t` (unix seconds). Raises OSError."""
     paths.evaluations.mkdir(mode=0o700, exist_ok=True)
     for path in () if anew else partials(paths):
-        lines = list(_lines(path))
-        if lines and lines[0].get("key") == key:
-            return Partial(path, lines, key, about)
+        if next(_lines(path), {}).get("key") == key and (held := _alone_with(path)) is not None:
+            return Partial(path, list(_lines(path)), key, about, held)
     for old in partials(paths)[_KEPT_PARTIALS:]:
-        old.unlink(missing_ok=True)
-    stamp = _free_stamp(paths.evaluations, t)
-    return Partial(paths.evaluations / f"{stamp}{PARTIAL}", [], key, about)
+        if (held := _alone_with(old)) is not None:
+            with held:
+                old.unlink(missing_ok=True)
+    while True:
+        path = paths.evaluations / f"{_free_stamp(paths.evaluations, t)}{PARTIAL}"
+        try:
+            path.touch(mode=0o600, exist_ok=False)
+        except FileExistsError:
+            continue
+        if (held := _alone_with(path)) is not None:
+            return Partial(path, [], key, about, held)
 
 
 def partials(paths: SessionPaths) -> list[Path]:
@@ -118,9 +143,16 @@ def keep(
     partial: Partial,
     evaluation: Evaluation,
     rows: Iterable[LossRow | AnswerRow],
+    *,
+    whole: bool = True,
 ) -> Path:
-    """Write rows and result, then take the partial file away; raises OSError and leaves it then."""
+    """Write rows and result, then take the partial file away; raises OSError and leaves it then.
+
+    Not `whole`: the partial holds more than the result, which stays to be gone on with.
+    """
     stamp = partial.path.name.removesuffix(PARTIAL)
+    if not whole:
+        stamp = _free_stamp(paths.evaluations, evaluation.t)
     lines = [
         json.dumps(
             {"kind": "loss" if isinstance(row, LossRow) else "answer", **row.model_dump()},
@@ -131,15 +163,27 @@ def keep(
     write_whole(paths.evaluations / f"{stamp}{ROWS}", "".join(f"{line}\n" for line in lines))
     path = paths.evaluations / f"{stamp}{RESULT}"
     write_whole(path, json.dumps(evaluation.model_dump(mode="json"), indent=1) + "\n")
-    partial.path.unlink(missing_ok=True)
+    if whole:
+        partial.path.unlink(missing_ok=True)
     return path
 
 
 def listed(paths: SessionPaths) -> list[Kept]:
     """Every evaluation that can be read, the newest first."""
     found = ((path, _read(path)) for path in _named(paths, RESULT))
-    kept = [Kept(path, evaluation) for path, evaluation in found if evaluation is not None]
+    kept = [
+        Kept(path, evaluation, _is_earlier(paths, evaluation))
+        for path, evaluation in found
+        if evaluation is not None
+    ]
     return sorted(kept, key=lambda one: (one.evaluation.t, one.path.name), reverse=True)
+
+
+def _is_earlier(paths: SessionPaths, found: Evaluation) -> bool:
+    if not found.adapter:
+        return False
+    now = mark_of(folder_of(paths, found.step))
+    return bool(now) and now != found.adapter
 
 
 def newest(paths: SessionPaths) -> Kept | None:
@@ -173,6 +217,16 @@ _TEXTS = ("file", "question", "reference")
 
 def _clean_written(written: Written) -> Written:
     return written.model_copy(update={"text": clean(written.text)})
+
+
+def _alone_with(path: Path) -> ExitStack | None:
+    """Holds the file until it is closed; None where another process is at work with it."""
+    held = ExitStack()
+    try:
+        held.enter_context(alone(path, patience_s=0.0))
+    except TimeoutError:
+        return None
+    return held
 
 
 def _named(paths: SessionPaths, end: str) -> list[Path]:

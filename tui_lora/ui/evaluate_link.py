@@ -70,6 +70,12 @@ class Evaluating:
     def alive(self) -> bool:
         return self.phase != "off"
 
+    @property
+    def kept(self) -> bool:
+        """Whether rows are measured by now, by this one or the one that it goes on with."""
+        before = self.planned is not None and any(part.done for part in self.planned.parts)
+        return before or (self.progress is not None and self.progress.done > 0)
+
 
 class EvaluationChanged(Message, bubble=False):
     """It is further than it was."""
@@ -109,11 +115,13 @@ class EvaluateLink:
         if self._listeners or self.now.paths is None:
             return
         name = self.now.paths.name
-        left_words.add(
-            self._app,
-            f"The evaluation of {name} was ended; what it measured is kept.\n"
-            f"The same one goes on from there: v on Results, or tui-lora eval {name}.",
-        )
+        ended = f"The evaluation of {name} was ended, before anything was measured."
+        if self.now.kept:
+            ended = (
+                f"The evaluation of {name} was ended; what it measured is kept.\n"
+                f"The same one goes on from there: v on Results, or tui-lora eval {name}."
+            )
+        left_words.add(self._app, ended)
         self.end()
 
     def begin(self, paths: SessionPaths, asked: Evaluate, fit: ChatFit | None = None) -> None:
@@ -133,9 +141,10 @@ class EvaluateLink:
         if sent and self.pipe is not None and self.pipe.send(CancelEvaluation()):
             self._put(replace(self.now, cancelling=True))
             return
+        then = KEPT if self.now.kept else ""
         self.end()
         if paths is not None:
-            self._post(lambda: EvaluationOver(paths, None, "the evaluation was ended.", KEPT))
+            self._post(lambda: EvaluationOver(paths, None, "the evaluation was ended.", then))
 
     def end(self) -> None:
         """End the worker at once; what it held is free a moment later."""
@@ -210,7 +219,7 @@ class EvaluateLink:
         why = f"the evaluate worker ended (exit code {code}): {clean(last, max_chars=200)}"
         if code == _KILLED:
             why = "the system ended the evaluate worker, which it does where memory runs out."
-        self._over(paths, None, why, KEPT)
+        self._over(paths, None, why, KEPT if self.now.kept else "")
 
     def _over(
         self, paths: SessionPaths, ended: EvaluationEnded | None, why: str = "", then: str = ""

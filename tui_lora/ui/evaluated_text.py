@@ -35,11 +35,11 @@ MARKS: dict[Outcome, str] = {
     "both": "✓ = ✓",
     "neither": "✗ = ✗",
 }
-PARTS = {"eval": "held-out rows", "train": "trained rows", "general": "general text"}
 
 
 def kind_words(kind: Kind) -> str:
-    return PARTS[kind.part] if kind.part is not None else f"answers by {one_line(kind.label)}"
+    label = one_line(kind.label)
+    return label if kind.part is not None else f"answers by {label}"
 
 
 def kinds_row(kinds: Sequence[Kind], at: int, width: int) -> Content:
@@ -70,19 +70,26 @@ def table_row(one: Measured, kind: Kind) -> Row:
             came,
             dim(f"{tokens:,}"),
             dim(place_words(row)),
-            ink(one_line(one.text, max_chars=300)),
+            join(dim(_judged(one)), ink(one_line(one.text, max_chars=300))),
         ),
     )
 
 
+def _judged(one: Measured) -> str:
+    """Before an answer that somebody judged."""
+    good = one.row.good if isinstance(one.row, LossRow) else None
+    return "" if good is None else f"{'good' if good else 'bad'} answer · "
+
+
 def change_words(one: Measured) -> Content:
-    """▼ of a loss and ▲ of a score are better; a mark and a colour say which."""
+    """▼ of a loss and ▲ of a score are better, and ▲ of a bad answer's loss; a mark and a colour
+    say which."""
     change = one.change
     if change is None:
         return dim(UNKNOWN)
     if abs(change) < 5e-4:
         return dim("=")
-    loss = isinstance(one.row, LossRow)
+    loss = isinstance(one.row, LossRow) and not one.bad
     mark = "▼" if (change > 0) == loss else "▲"
     return ink(f"{mark} {number(abs(change))}", GOOD if change > 0 else WRONG)
 
@@ -121,6 +128,8 @@ def head_row(one: Measured, kind: Kind, at: int, of: int, width: int) -> Content
     ]
     if one.outcome is not None:
         pieces.append(ink(*OUTCOMES[one.outcome]))
+    if judged := _judged(one):
+        pieces.append(dim(judged.removesuffix(" · ")))
     if place := place_words(one.row):
         pieces.append(dim(place))
     return fitting(pieces, width)

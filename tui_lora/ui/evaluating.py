@@ -26,9 +26,11 @@ from tui_lora.ui.talking import TalkingPage
 from tui_lora.ui.widgets.line import Lines
 
 if TYPE_CHECKING:
+    from tui_lora.core.evaluation import Evaluation
     from tui_lora.store.evaluations import Kept, Unfinished
     from tui_lora.store.paths import SessionPaths
     from tui_lora.ui.evaluate_facts import Chosen
+    from tui_lora.ui.state import RunNow
 
 EVALUATE = ("v", "measure what it has by now against the base")
 """The key, where nothing else can be shown yet."""
@@ -66,7 +68,10 @@ class EvaluatingPage(TalkingPage):
         super().__init__()
         self._found: EvaluationsRead | None = None
         self._which: Kept | None = None
+        self._so_far: Evaluation | None = None
+        """What the one that was cancelled had found, until another is shown."""
         self._seconds: Timer | None = None
+        self._was_alive = False
 
     @property
     def evaluating(self) -> EvaluateLink:
@@ -74,8 +79,12 @@ class EvaluatingPage(TalkingPage):
 
     @property
     def evaluation(self) -> Kept | None:
-        """The evaluation that is shown; None where none is kept."""
-        return self._which
+        """The evaluation that is shown; None where none is kept, or that is one without end."""
+        return self._which if self._so_far is None else None
+
+    @property
+    def has_figures(self) -> bool:
+        return self._which is not None or self._so_far is not None
 
     def compose_evaluation(self) -> ComposeResult:
         yield Lines(id="evaluation")
@@ -89,11 +98,19 @@ class EvaluatingPage(TalkingPage):
 
     def on_mount(self) -> None:
         self.evaluating.tell(self)
+        self.follow("run_now", self._run_changed)
         self._seconds = self.set_interval(1.0, self._show_progress, pause=True)
         self._evaluating_changed()
 
     def on_unmount(self) -> None:
         self.evaluating.forget(self)
+
+    def _run_changed(self, run: RunNow | None) -> None:
+        """A run that has ended saved another adapter."""
+        alive = run is not None and run.status.alive
+        if run is not None and self._was_alive and not alive:
+            self.read_evaluations(run.paths)
+        self._was_alive = alive
 
     def evaluations_changed(self) -> None:
         """Others are shown, or none."""
@@ -102,7 +119,7 @@ class EvaluatingPage(TalkingPage):
 
     def read_evaluations(self, paths: SessionPaths) -> None:
         if self._found is not None and self._found.paths != paths:
-            self._found, self._which = None, None
+            self._found, self._which, self._so_far = None, None, None
         self._read_evaluations(paths)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="evaluations")
@@ -124,9 +141,12 @@ class EvaluatingPage(TalkingPage):
             return
         known = {kept.path for kept in self._found.kept} if self._found is not None else set()
         new = [kept for kept in fact.kept if kept.path not in known]
-        there = self._which is not None and any(k.path == self._which.path for k in fact.kept)
-        if new or not there:
-            self._which = next(iter(fact.kept), None)
+        before = self._which.path if self._which is not None and not new else None
+        # Read anew: the adapter may have become an earlier one.
+        same = (kept for kept in fact.kept if kept.path == before)
+        self._which = next(same, next(iter(fact.kept), None))
+        if new:
+            self._so_far = None
         self._found = fact
         self.evaluations_changed()
         self.refresh_bindings()
@@ -140,14 +160,17 @@ class EvaluatingPage(TalkingPage):
         if known is not None:
             left = known.left if not self.evaluating.now.alive else None
             rows["evaluation"] = evaluation_text.begin_rows(left, any_adapter=bool(known.steps))
-        if known is not None and kept is not None:
+        if known is not None and self._so_far is not None:
+            rows["evaluation"] += evaluation_text.evaluation_rows(self._so_far, "", width)
+            rows["taken"] = evaluation_text.taken_rows(self._so_far, width)
+        elif known is not None and kept is not None:
             found, paths = kept.evaluation, [one.path for one in known.kept]
             at = paths.index(kept.path) + 1 if kept.path in paths else 0
             place = f"{at:,} of {len(paths):,}" if len(paths) > 1 and at else ""
             left_rows = rows["evaluation"] if known.left is not None else []
             rows["evaluation"] = [
                 *left_rows,
-                *evaluation_text.evaluation_rows(found, place, width),
+                *evaluation_text.evaluation_rows(found, place, width, earlier=kept.earlier),
             ]
             rows["taken"] = evaluation_text.taken_rows(found, width)
             rows["chosen-for-it"] = evaluation_text.choice_rows(found, width)
@@ -196,6 +219,8 @@ class EvaluatingPage(TalkingPage):
         else:
             words = f"{name}: cancelled; v goes on from what was measured."
             self.post_message(Said(words, "warning"))
+            if fact.paths == self.bench.session:
+                self._so_far = fact.ended.evaluation
         if fact.paths == self.bench.session:
             self.read_evaluations(fact.paths)
 
@@ -207,6 +232,8 @@ class EvaluatingPage(TalkingPage):
             return alive
         if action == "evaluate":
             return found is not None and bool(found.steps) and not alive
+        if action == "rows":
+            return self.evaluation is not None
         return found is not None and bool(found.kept)
 
     def action_evaluate(self) -> None:
@@ -234,6 +261,8 @@ class EvaluatingPage(TalkingPage):
         if chosen.closes_chat:
             self.link.close()
             self.say("the chat was put away.")
+        self._so_far = None
+        self.evaluations_changed()
         self.evaluating.begin(paths, chosen.asked, chosen.room.fit)
 
     def action_cancel(self) -> None:
@@ -242,8 +271,8 @@ class EvaluatingPage(TalkingPage):
     def action_rows(self) -> None:
         from tui_lora.ui.screens.evaluated_rows import EvaluatedRowsScreen
 
-        if self._which is not None:
-            self.app.push_screen(EvaluatedRowsScreen(self._which))
+        if self.evaluation is not None:
+            self.app.push_screen(EvaluatedRowsScreen(self.evaluation))
 
     def action_evaluations(self) -> None:
         from tui_lora.ui.screens.evaluations import EvaluationsScreen
@@ -253,7 +282,7 @@ class EvaluatingPage(TalkingPage):
 
         def chosen(kept: Kept | None) -> None:
             if kept is not None:
-                self._which = kept
+                self._which, self._so_far = kept, None
                 self.evaluations_changed()
 
-        self.app.push_screen(EvaluationsScreen(self._found.kept, self._which), chosen)
+        self.app.push_screen(EvaluationsScreen(self._found.kept, self.evaluation), chosen)

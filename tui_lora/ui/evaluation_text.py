@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from textual.content import Content
 
 from tui_lora.core.evaluation import Evaluation, Figure, MetricReport, PartReport
+from tui_lora.core.evaluation_lost import lost_of_metric, lost_of_part
 from tui_lora.core.significance import LEVEL
 from tui_lora.core.text import UNKNOWN, duration, number, one_line, shorten_middle
-from tui_lora.store.evaluations import Unfinished
+from tui_lora.store.evaluations import Kept, Unfinished
 from tui_lora.ui.confusion import table_rows
 from tui_lora.ui.evaluating_text import unfinished_words
 from tui_lora.ui.ink import (
@@ -34,20 +35,19 @@ from tui_lora.ui.ink import (
 LABEL = 13
 FIGURE = 7
 INTERVAL = 14
+"""At least; all are as wide as the longest."""
 CHANGE = 16
-WIDE = 100
-"""From here on there is room for the interval of the change too."""
 CHANCE = 0.05
 """A p below it is called a difference."""
 ENOUGH = 6
 """Rows from which on they could not all be better by a fair coin (p below 0.05)."""
-NAMES = {"eval": "held-out rows", "train": "trained rows", "general": "general text"}
 NOTHING_SEEN = "no difference that this many rows could show"
 
 
 @dataclass(frozen=True)
 class _Told:
-    """A row of figures: how each is written, and what is said below."""
+    """A row of figures: how each is written, and what is said below; `lost` is what the figures
+    leave out."""
 
     label: str
     base: Figure
@@ -57,6 +57,7 @@ class _Told:
     write: Callable[[float], str]
     verdict: Content
     notes: tuple[str, ...]
+    lost: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,21 @@ class _Taken:
     confusion: tuple[tuple[int, ...], ...]
 
 
-def of_which(found: Evaluation) -> str:
-    return f"checkpoint at step {found.step:,}" if found.step is not None else "the adapter"
+def of_which(found: Evaluation, *, earlier: bool = False) -> str:
+    """What was measured; `earlier`: there is another adapter in its place by now."""
+    at = f", step {found.adapter_step:,}" if found.adapter_step is not None else ""
+    if found.step is not None:
+        return f"{'an earlier ' if earlier else ''}checkpoint at step {found.step:,}"
+    return f"{'an earlier' if earlier else 'the'} adapter{at}"
+
+
+def named(kept: Kept) -> str:
+    """Which evaluation it is: `the adapter, step 400, on held.jsonl, nf4 on cpu, 22 Nov 20:15`."""
+    found = kept.evaluation
+    pieces = [of_which(found, earlier=kept.earlier), _stored(found), when(found)]
+    if found.test_file:
+        pieces.insert(1, f"on {one_line(found.test_file)}")
+    return ", ".join(pieces)
 
 
 def when(found: Evaluation) -> str:
@@ -87,19 +101,25 @@ def begin_rows(left: Unfinished | None, *, any_adapter: bool) -> list[Content]:
     return [join(dim("evaluation   "), ("v", STRONG), dim(words))]
 
 
-def evaluation_rows(found: Evaluation, place: str, width: int) -> list[Content]:
+def evaluation_rows(
+    found: Evaluation, place: str, width: int, *, earlier: bool = False
+) -> list[Content]:
     """All that a person wants to know of it, the most important first. `place` is it in what is
-    kept, as `2 of 5`."""
-    rows = [_head(found, place, width)]
+    kept, as `2 of 5`; `earlier` as in `of_which`."""
+    rows = [_head(found, place, width, earlier=earlier)]
+    if earlier:
+        text = "! trained on since: these are no figures of the adapter that is there now"
+        rows.append(ink(text, TIGHT).truncate(width, ellipsis=True))
     if not found.complete:
         text = "! it did not end: figures are of the rows that were measured, a sample of all"
         rows.append(ink(text, TIGHT))
-    told = [*(_of_part(part) for part in found.parts), *map(_of_metric, found.metrics)]
+    told = [
+        *(_of_part(part, found.called(part.part)) for part in found.parts),
+        *map(_of_metric, found.metrics),
+    ]
     if told:
-        rows.append(_titles(found))
-    for one in told:
-        rows += _rows(one, width)
-    rows += _answered(found)
+        rows += _table(found, told, width)
+    rows += _answered(found, width)
     for notice in found.notices:
         told_rows = textwrap.wrap(f"! {one_line(notice)}", width, subsequent_indent="  ")
         rows += [ink(row, TIGHT) for row in told_rows]
@@ -116,7 +136,7 @@ def taken_rows(found: Evaluation, width: int) -> list[Content]:
         return []
     f1 = f"macro F1 {number(classes.base.macro_f1)} → {number(classes.tuned.macro_f1)}"
     taken = _Taken(classes.labels, classes.tuned.confusion)
-    return table_rows(taken, f"{NAMES[classes.part]}, tuned   {f1}", width)
+    return table_rows(taken, f"{found.called(classes.part)}, tuned   {f1}", width)
 
 
 def choice_rows(found: Evaluation, width: int) -> list[Content]:
@@ -129,12 +149,11 @@ def choice_rows(found: Evaluation, width: int) -> list[Content]:
     return [dim("chosen for the evaluation"), *rows] if rows else []
 
 
-def _head(found: Evaluation, place: str, width: int) -> Content:
-    stored = found.dtype if found.quantization == "none" else found.quantization
+def _head(found: Evaluation, place: str, width: int, *, earlier: bool) -> Content:
     pieces = [
         join(dim("evaluation of "), ink(when(found), STRONG)),
-        ink(of_which(found)),
-        dim(f"{one_line(stored)} on {one_line(found.device)}"),
+        ink(of_which(found, earlier=earlier), TIGHT if earlier else BRIGHT),
+        dim(_stored(found)),
         dim(f"took {duration(found.seconds)}"),
     ]
     if found.test_file:
@@ -144,53 +163,78 @@ def _head(found: Evaluation, place: str, width: int) -> Content:
     return fitting(pieces, width)
 
 
-def _titles(found: Evaluation) -> Content:
+def _stored(found: Evaluation) -> str:
+    stored = found.dtype if found.quantization == "none" else found.quantization
+    return f"{one_line(stored)} on {one_line(found.device)}"
+
+
+def _table(found: Evaluation, told: list[_Told], width: int) -> list[Content]:
+    """Base and tuned with their intervals, and the change, with what is to be said of each below.
+    A change that no row has room for beside them begins what is said below."""
+    sides = [(one, side) for one in told for side in (one.base, one.tuned)]
+    across = max(INTERVAL, *(len(_interval(side, one.write)) for one, side in sides))
+    room = width - (2 + LABEL + 2 * (FIGURE + 1 + across) + 4)
+    beside = max(one.change.cell_length for one in told) <= room
+    wide = CHANGE + max(len(one.between) for one in told) <= room
+    rows = [_titles(found, across)]
+    for one in told:
+        figures = join(
+            "  ",
+            left(ink(one.label), LABEL),
+            *_cells(one.base, one.write, BRIGHT, across),
+            "  ",
+            *_cells(one.tuned, one.write, STRONG, across),
+            "  ",
+        )
+        if wide:
+            figures = join(figures, left(one.change, CHANGE), dim(one.between))
+        elif beside:
+            figures = join(figures, one.change)
+        rows.append(figures)
+        above = [one.change] if one.change.plain and not beside else []
+        verdict = one.verdict.truncate(
+            width - 4 - sum(len(piece) + 3 for piece in above), ellipsis=True
+        )
+        below = [*above, verdict, *(dim(note) for note in one.notes)]
+        rows.append(join("    ", fitting(below, width - 4)))
+        if one.lost:
+            rows.append(ink(f"    ! {one.lost}", TIGHT).truncate(width, ellipsis=True))
+    return rows
+
+
+def _titles(found: Evaluation, across: int) -> Content:
     by_rows = any(part.counted_by == "rows" for part in found.parts)
     what = "" if not found.parts else "loss a row" if by_rows else "perplexity"
-    base = join(right(dim("base"), FIGURE), " " * (INTERVAL + 3))
+    base = join(right(dim("base"), FIGURE), " " * (across + 3))
     return join(left(dim(what), LABEL + 2), base, right(dim("tuned"), FIGURE))
 
 
-def _rows(told: _Told, width: int) -> list[Content]:
-    figures = join(
-        "  ",
-        left(ink(told.label), LABEL),
-        *_cells(told.base, told.write, BRIGHT),
-        "  ",
-        *_cells(told.tuned, told.write, STRONG),
-        "  ",
-        told.change if width < WIDE else join(left(told.change, CHANGE), dim(told.between)),
-    )
-    room = width - 4
-    below = [told.verdict.truncate(room, ellipsis=True), *(dim(note) for note in told.notes)]
-    return [figures.truncate(width, ellipsis=True), join("    ", fitting(below, room))]
-
-
-def _cells(figure: Figure, write: Callable[[float], str], look: str) -> tuple[Content | str, ...]:
+def _cells(
+    figure: Figure, write: Callable[[float], str], look: str, across: int
+) -> tuple[Content | str, ...]:
     value = write(figure.value) if figure.value is not None else UNKNOWN
-    between = ""
-    if figure.low is not None and figure.high is not None:
-        between = f"{write(figure.low)} to {write(figure.high)}".replace("%", "")
-    return right(ink(value, look), FIGURE), " ", left(dim(between), INTERVAL)
+    return right(ink(value, look), FIGURE), " ", left(dim(_interval(figure, write)), across)
+
+
+def _interval(figure: Figure, write: Callable[[float], str]) -> str:
+    if figure.low is None or figure.high is None:
+        return ""
+    return f"{write(figure.low)} to {write(figure.high)}".replace("%", "")
 
 
 # -- losses ---------------------------------------------------------------------------------------
 
 
-def _of_part(part: PartReport) -> _Told:
+def _of_part(part: PartReport, label: str) -> _Told:
     by_rows = part.counted_by == "rows"
     base, tuned = (one.loss if by_rows else one.perplexity for one in (part.base, part.tuned))
     of = f" of {part.of:,}" if part.of != part.rows else ""
     notes = [f"{part.rows:,}{of} {part.unit}"]
     if not by_rows:
         notes.append(f"{part.tokens:,} tokens")
-    if part.cut_tokens:
-        notes.append(f"{100 * part.cut_share:.1f}% cut")
-    if part.left_out:
-        notes.append(f"{part.left_out:,} left out")
     notes.append(f"{part.improved:,} better, {part.worsened:,} worse")
     return _Told(
-        NAMES[part.part],
+        label,
         base,
         tuned,
         _change(part, by_rows=by_rows),
@@ -198,6 +242,7 @@ def _of_part(part: PartReport) -> _Told:
         number,
         _verdict(part),
         tuple(notes),
+        lost_of_part(part),
     )
 
 
@@ -260,8 +305,6 @@ def _of_metric(metric: MetricReport) -> _Told:
     notes = [f"{metric.rows:,} rows"]
     if metric.only_base is not None and metric.only_tuned is not None:
         notes.insert(0, f"right alone: base {metric.only_base:,}, tuned {metric.only_tuned:,}")
-    if metric.failed:
-        notes.append(f"! {metric.failed:,} could not be scored")
     notes.append(one_line(metric.why))
     change = dim("")
     if metric.change.value is not None:
@@ -278,6 +321,7 @@ def _of_metric(metric: MetricReport) -> _Told:
         written(metric),
         verdict_of(metric),
         tuple(notes),
+        lost_of_metric(metric),
     )
 
 
@@ -296,18 +340,19 @@ def p_words(p: float) -> str:
     return "below 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _answered(found: Evaluation) -> list[Content]:
+def _answered(found: Evaluation, width: int) -> list[Content]:
     asked = found.answers
     if asked is None:
         return []
     of = f" of {asked.of:,}" if asked.of != asked.rows else ""
-    told = (
-        f"    answers to {asked.rows:,}{of} rows, greedy, at most {asked.max_new_tokens:,} tokens"
-    )
+    most = f"at most {asked.max_new_tokens:,} tokens"
+    told = f"    answers to {asked.rows:,}{of} rows, greedy, {most} · {one_line(asked.source)}"
+    rows = [dim(told).truncate(width, ellipsis=True)]
+    lost = []
     if asked.cut_base or asked.cut_tuned:
-        told += f" (cut there: base {asked.cut_base:,}, tuned {asked.cut_tuned:,})"
-    rows = [dim(f"{told} · {one_line(asked.source)}")]
+        lost.append(f"cut there: base {asked.cut_base:,}, tuned {asked.cut_tuned:,}")
     if asked.left_out:
-        why = one_line(asked.why_left_out)
-        rows.append(dim(f"    left out {asked.left_out:,}: {why}"))
+        lost.append(f"{asked.left_out:,} left out: {one_line(asked.why_left_out)}")
+    if lost:
+        rows.append(ink(f"    ! {'; '.join(lost)}", TIGHT).truncate(width, ellipsis=True))
     return rows

@@ -12,7 +12,6 @@ from tui_lora.core.text import UNKNOWN, duration, number, one_line
 from tui_lora.store.evaluations import Kept
 from tui_lora.ui.evaluation_text import (
     CHANCE,
-    NAMES,
     NOTHING_SEEN,
     of_which,
     p_words,
@@ -25,10 +24,10 @@ from tui_lora.ui.widgets.table import Column, Row
 COLUMNS = (
     Column("", 1),
     Column("when", 12),
-    Column("of", 20),
-    Column("ppl. held-out", 16, numeric=True),
+    Column("of", 27),
+    Column("perplexity", 22, numeric=True),
     Column("first metric", 30, from_width=100),
-    Column("rows", 8, numeric=True),
+    Column("rows", 8, numeric=True, from_width=96),
     Column("on", 0),
 )
 SIDES = (
@@ -45,7 +44,6 @@ SIDES = (
 def list_row(kept: Kept, *, shown: bool, marked: bool) -> Row:
     found = kept.evaluation
     mark = ink("▸", ACCENT) if marked else ink("●", ACCENT) if shown else Content(" ")
-    held_out = found.part("eval") or found.part("train")
     rows = sum(part.rows for part in found.parts) or (found.answers.rows if found.answers else 0)
     where = one_line(found.device)
     if found.test_file:
@@ -57,8 +55,8 @@ def list_row(kept: Kept, *, shown: bool, marked: bool) -> Row:
         (
             mark,
             ink(when(found)),
-            ink(of_which(found), BRIGHT),
-            _arrow(held_out.base.perplexity, held_out.tuned.perplexity) if held_out else dim("—"),
+            ink(_which(kept).removeprefix("an "), TIGHT if kept.earlier else BRIGHT),
+            _perplexity(found),
             _first_metric(found),
             dim(f"{rows:,}"),
             dim(where),
@@ -70,14 +68,14 @@ def detail_rows(kept: Kept, marked: Kept | None) -> list[Content]:
     found = kept.evaluation
     stored = found.dtype if found.quantization == "none" else found.quantization
     first = join(
-        ink(of_which(found), STRONG),
+        ink(_which(kept), STRONG),
         dim(f"   {one_line(found.model)}, {stored}   seed {found.seed}   took "),
         ink(duration(found.seconds)),
     )
     second = dim("m marks one, to compare another with it")
     if marked is not None and marked.path != kept.path:
         other = marked.evaluation
-        second = join(dim("c compares it with "), ink(f"{of_which(other)} of {when(other)}"))
+        second = join(dim("c compares it with "), ink(f"{_which(marked)} of {when(other)}"))
     elif marked is not None:
         second = dim("marked; go to another and press c, or m again to leave it")
     return [first, second]
@@ -98,11 +96,10 @@ def _side_row(one: Sides) -> Row:
             return dim("")
         return dim(f"{write(figure.low)} to {write(figure.high)}")
 
-    label = NAMES.get(one.name, one_line(one.label))
     return Row(
         one.name,
         (
-            ink(label),
+            ink(one_line(one.label)),
             dim(write(one.base)),
             ink(write(one.left.value)),
             around(one.left),
@@ -126,7 +123,7 @@ def side_words(one: Sides | None) -> list[Content]:
     """What is to be known of a figure of both, in full."""
     if one is None:
         return []
-    label = NAMES.get(one.name, one_line(one.label))
+    label = one_line(one.label)
     if one.p is None:
         return [dim(f"{label}: no row was measured by both, so there is no test")]
     of = f"{label}: of the rows that both measured {one.better:,} are better to the right one"
@@ -141,12 +138,25 @@ def alike_row(why: Sequence[str]) -> Content:
     return dim("the same base, rows and settings")
 
 
-def side_head(name: str, found: Evaluation) -> Content:
-    return join(dim(f"{name:<7}"), ink(of_which(found), STRONG), dim(f"   {when(found)}"))
+def side_head(name: str, kept: Kept) -> Content:
+    return join(dim(f"{name:<7}"), ink(_which(kept), STRONG), dim(f"   {when(kept.evaluation)}"))
+
+
+def _which(kept: Kept) -> str:
+    return of_which(kept.evaluation, earlier=kept.earlier)
 
 
 def _arrow(base: Figure, tuned: Figure) -> Content:
     return join(dim(f"{number(base.value)} → "), ink(number(tuned.value), STRONG))
+
+
+def _perplexity(found: Evaluation) -> Content:
+    """Of the held-out rows, or those of a file in their place; else of those trained on."""
+    part = found.part("eval") or found.part("train")
+    if part is None or part.tuned.perplexity.value is None:
+        return dim(UNKNOWN)
+    named = found.called(part.part).removesuffix(" rows")
+    return join(dim(f"{named} "), _arrow(part.base.perplexity, part.tuned.perplexity))
 
 
 def _first_metric(found: Evaluation) -> Content:

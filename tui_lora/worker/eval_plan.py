@@ -23,6 +23,10 @@ from tui_lora.core.formats import Example
 from tui_lora.core.spec import RunSpec
 from tui_lora.core.task_metrics import NONE, suited
 from tui_lora.core.text import clean
+from tui_lora.store.loftq_adapters import counts_twice
+from tui_lora.store.moved_on import moved_on
+from tui_lora.store.paths import SessionPaths
+from tui_lora.store.spec_now import spec_now
 from tui_lora.worker.eval_answers import Question, prompt_ids
 from tui_lora.worker.eval_rows import (
     Found,
@@ -105,6 +109,7 @@ def plan_of(
     """
     labels = labels_in(adapter) if spec.task == "classification" else ()
     scoring = _asked_for(asked, spec, labels)
+    _tell_of_another_base(asked, spec, adapter, notes)
     tokenizer = _tokenizer(spec, resolved, notes)
     notes.say(Preparing(label="reading the rows"))
     found = find_rows(spec, scratch, asked.data, lambda _: look_up())
@@ -154,6 +159,16 @@ def _asked_for(asked: Evaluate, spec: RunSpec, labels: Sequence[str]) -> list[Sc
             then="Leave it out.",
         )
     return scorers(names)
+
+
+def _tell_of_another_base(asked: Evaluate, spec: RunSpec, adapter: Path, notes: Notes) -> None:
+    trained = spec_now(SessionPaths(Path(asked.session))).quantization.scheme
+    twice = counts_twice(adapter, trained, spec.quantization.scheme)
+    if twice:
+        twice += ", and these are no figures of the adapter as it learned"
+    for words in (moved_on(adapter, spec.model), twice):
+        if words:
+            notes.notice(words)
 
 
 def _tokenizer(spec: RunSpec, resolved: dict[str, Any], notes: Notes) -> Any:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -94,8 +97,10 @@ def part_report(rows: Rows, told: Sequence[LossRow], *, task: str, seed: int) ->
         tokens=int(tokens.sum()),
         cut_rows=sum(item.cut > 0 for item in items),
         cut_tokens=sum(item.cut for item in items),
+        cut_of=sum(item.tokens + item.cut for item in items),
         left_out=rows.left_out,
         why_left_out=rows.why_left_out,
+        fed=fed(item.row for item in rows.items),
         base=_loss(base, tokens, seed, by_rows=by_rows),
         tuned=_loss(tuned, tokens, seed, by_rows=by_rows),
         change=_ratio_figure(tuned - base, tokens, seed),
@@ -104,6 +109,15 @@ def part_report(rows: Rows, told: Sequence[LossRow], *, task: str, seed: int) ->
         most_improved=tuple(row for row in ordered[:EXTREMES] if row.change < 0),
         most_worsened=tuple(row for row in ordered[::-1][:EXTREMES] if row.change > 0),
     )
+
+
+def fed(rows: Iterable[Any]) -> str:
+    """sha256 of rows as the model is fed them, in their order: of another file, template, mask or
+    max length it is another one."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row, sort_keys=True).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def _unit(rows: Rows, task: str) -> str:

@@ -37,7 +37,10 @@ _SO_FAR_S = 2.0
 
 
 class Work:
-    """Measures a plan with one model; `losses` and `answers` are what is done, by row."""
+    """Measures a plan with one model; `losses` and `answers` are what is done, by row.
+
+    `uses_all`: nothing of what was done before is left over, as it is where less is asked for now.
+    """
 
     def __init__(
         self,
@@ -56,6 +59,9 @@ class Work:
         self.losses: dict[str, dict[int, dict[Side, Sums]]] = {rows.part: {} for rows in plan.parts}
         self.answers: dict[int, dict[Side, Answer]] = {}
         self._told = self._told_figures = 0.0
+        self._wanted = {(rows.part, item.at) for rows in plan.parts for item in rows.items}
+        self._wanted |= {("answers", one.at) for one in plan.answers.questions}
+        self.uses_all = True
         for line in kept.lines:
             self._take_up(line)
         self._before = {name: len(done) for name, done in self._done().items()}
@@ -284,12 +290,16 @@ class Work:
     def _take_up(self, line: Line) -> None:
         """A line of an earlier evaluation; one that is not as it should be is measured again."""
         try:
+            if line["kind"] not in ("loss", "answer"):
+                return
             at = int(line["at"])
-            if line["kind"] == "loss" and line["part"] in self.losses:
+            if (line.get("part", "answers"), at) not in self._wanted:
+                self.uses_all = False
+            elif line["kind"] == "loss":
                 sums = {side: [float(value) for value in line[side]] for side in SIDES}
                 if all(len(found) >= 2 for found in sums.values()):
                     self.losses[line["part"]][at] = sums
-            elif line["kind"] == "answer":
+            else:
                 self.answers[at] = {side: Answer(**line[side]) for side in SIDES}
         except (KeyError, TypeError, ValueError):
             return

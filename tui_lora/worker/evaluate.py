@@ -18,7 +18,7 @@ from tui_lora.core.evaluate import (
     ToEvaluate,
 )
 from tui_lora.core.text import clean
-from tui_lora.worker.evaluation import CalledOff, evaluate, why_not
+from tui_lora.worker.evaluation import BrokenOff, CalledOff, evaluate, why_not
 from tui_lora.worker.stdio import Stdio
 
 
@@ -48,8 +48,16 @@ def _answer(
         return evaluate(asked, pipes.say, cancelled)
     except CalledOff:
         return EvaluationFailed(message="cancelled before anything was measured.", exit_code=130)
+    except BrokenOff as broken:
+        return _failed(broken.__cause__ or broken, kept=str(broken.path))
     except Exception as error:  # noqa: BLE001 a viewer needs a sentence, whatever it was
-        traceback.print_exc(file=sys.stderr)
-        told = why_not(error)
-        what = f"{told.where}: {told.what}" if told.where else told.what
-        return EvaluationFailed(message=clean(what), then=told.then, exit_code=told.exit_code)
+        return _failed(error)
+
+
+def _failed(error: BaseException, kept: str = "") -> EvaluationFailed:
+    traceback.print_exception(error, file=sys.stderr)
+    told = why_not(error)
+    what = f"{told.where}: {told.what}" if told.where else told.what
+    return EvaluationFailed(
+        message=clean(what), then=told.then, exit_code=told.exit_code, kept=clean(kept)
+    )

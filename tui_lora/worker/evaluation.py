@@ -13,7 +13,8 @@ import logging
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +26,14 @@ from tui_lora.core.evaluate import (
     FromEvaluate,
     Preparing,
 )
-from tui_lora.core.evaluation import AnswerRow, AnswersReport, Evaluation, LossRow, Written
+from tui_lora.core.evaluation import Evaluation
 from tui_lora.core.fetch import FetchPlanned, FetchProgressed, FromFetch
 from tui_lora.core.spec import ModelSpec, RunSpec
 from tui_lora.core.text import clean, size
 from tui_lora.store import evaluations
 from tui_lora.store.adapter_files import CONFIG, WEIGHTS
 from tui_lora.store.checkpoints import sha256_of
+from tui_lora.store.measured_adapter import mark_of, trained_to
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.resolved import model_commit, read_resolved
 from tui_lora.store.spec_now import spec_now
@@ -40,8 +42,8 @@ from tui_lora.worker import hub_kernels
 from tui_lora.worker.bringing import bring, missing_model
 
 if TYPE_CHECKING:
+    from tui_lora.store.evaluations import Partial
     from tui_lora.worker.eval_plan import Plan
-    from tui_lora.worker.eval_work import Work
 
 Say = Callable[[FromEvaluate], None]
 
@@ -49,17 +51,32 @@ FORM = 1
 """Of what is written down row by row; to be raised where it means something else."""
 
 
-MANY_CUT = 0.2
-"""A share of answers that did not end, from which on it is said."""
-
-
 class CalledOff(Exception):
     """Cancelled before anything was measured."""
 
 
+class BrokenOff(Exception):
+    """What went wrong once rows were measured, which stay in the file `path`: see the cause."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(str(path))
+
+
+@contextmanager
+def _what_is_kept(kept: Partial) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if kept.rows:
+            raise BrokenOff(kept.path) from error
+        raise
+
+
 def evaluate(asked: Evaluate, say: Say, cancelled: threading.Event) -> EvaluationEnded:
     """Measure what was asked, and write it down. Raises UserError, CalledOff, OSError and what the
-    libraries raise; what was measured until then stays on disk."""
+    libraries raise; BrokenOff by any of them where rows were measured by then, which stay on disk.
+    """
     began, t = time.monotonic(), round(time.time(), 3)
     paths, adapter = SessionPaths(Path(asked.session)), Path(asked.adapter)
     spec = spec_asked(asked, paths)
@@ -79,6 +96,7 @@ def evaluate(asked: Evaluate, say: Say, cancelled: threading.Event) -> Evaluatio
     from tui_lora.worker.chat_bounds import hold_to
     from tui_lora.worker.eval_answers import ends_of
     from tui_lora.worker.eval_plan import Notes, plan_of
+    from tui_lora.worker.eval_result import figures_of, measured_rows
     from tui_lora.worker.eval_work import Work
     from tui_lora.worker.model import load_model
 
@@ -114,10 +132,10 @@ def evaluate(asked: Evaluate, say: Say, cancelled: threading.Event) -> Evaluatio
 
     # What an evaluation that was cancelled had measured is not measured again.
     where = {"device": loaded.device, "dtype": str(loaded.dtype).removeprefix("torch.")}
-    key = _key(asked, spec, adapter, plan, where)
+    key, mark = _key(asked, spec, adapter, plan, where), mark_of(adapter)
     about = {"t": t, "asked": asked.model_dump(mode="json")}
     kept = evaluations.open_partial(paths, key, about, t, anew=asked.anew)
-    try:
+    with closing(kept), _what_is_kept(kept):
         work = Work(model, plan, spec, asked, kept, notes, cancelled, ends)
         say(
             EvaluationPlanned(
@@ -133,40 +151,35 @@ def evaluate(asked: Evaluate, say: Say, cancelled: threading.Event) -> Evaluatio
         for rows in plan.parts:
             work.measure(rows)
         work.answer(plan.scoring)
-    finally:
-        kept.close()
+        if not kept.rows:
+            look_up()
 
-    # What it comes to.
-    answered = _answer_rows(plan, work)
-    told = _loss_rows(plan, work)
-    for side in ("base", "tuned"):
-        cut = sum(getattr(row, side).ended_by == "length" for row in answered)
-        if cut > MANY_CUT * len(answered):
-            notes.notice(
-                f"{cut:,} of {len(answered):,} answers of the {side} model did not end within "
-                f"{asked.max_new_tokens:,} tokens, and are scored as they stand"
-            )
-    evaluation = Evaluation(
-        t=t,
-        session=paths.name,
-        task=spec.task,
-        step=asked.step,
-        model=clean(spec.model.id),
-        revision=model_commit(paths),
-        **where,
-        quantization=spec.quantization.scheme,
-        seed=asked.seed,
-        test_file=clean(asked.data or ""),
-        same_rows=plan.same_rows,
-        complete=work.complete,
-        seconds=round(time.monotonic() - began, 2),
-        **_reports(asked, spec, plan, told, answered),
-        choices=tuple(notes.choices),
-        notices=tuple(notes.notices),
-    )
-    if not evaluation.complete:
-        return EvaluationEnded(evaluation=evaluation, path=str(kept.path))
-    path = evaluations.keep(paths, kept, evaluation, [*told, *answered])
+        # What it comes to.
+        measured = measured_rows(plan, work)
+        figures = figures_of(measured, asked, spec, plan, notes)
+        evaluation = Evaluation(
+            t=t,
+            session=paths.name,
+            task=spec.task,
+            step=asked.step,
+            adapter=mark,
+            adapter_step=trained_to(paths, asked.step),
+            model=clean(spec.model.id),
+            revision=model_commit(paths),
+            **where,
+            quantization=spec.quantization.scheme,
+            seed=asked.seed,
+            test_file=clean(asked.data or ""),
+            same_rows=plan.same_rows,
+            complete=work.complete,
+            seconds=round(time.monotonic() - began, 2),
+            **figures,
+            choices=tuple(notes.choices),
+            notices=tuple(notes.notices),
+        )
+        path = kept.path
+        if evaluation.complete:
+            path = evaluations.keep(paths, kept, evaluation, measured, whole=work.uses_all)
     return EvaluationEnded(evaluation=evaluation, path=str(path))
 
 
@@ -231,106 +244,7 @@ def _key(asked: Evaluate, spec: RunSpec, adapter: Path, plan: Plan, where: dict[
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def _loss_rows(plan: Plan, work: Work) -> list[LossRow]:
-    from tui_lora.worker.eval_report import loss_rows
-
-    return [
-        row for rows in plan.parts for row in loss_rows(rows, work.losses[rows.part], plan.labels)
-    ]
-
-
-def _answer_rows(plan: Plan, work: Work) -> list[AnswerRow]:
-    """Every question that both answered, each answer scored by every metric."""
-    from tui_lora.worker.eval_losses import SIDES
-    from tui_lora.worker.eval_rows import question_in
-
-    rows = []
-    for question in plan.answers.questions:
-        both = work.answers.get(question.at)
-        if both is None:
-            continue
-        place = question.place
-        raw = plan.raw.get((place.file, place.line))
-        at = f"{place.file}:{place.line}"
-        written = {
-            side: Written(
-                text=both[side].text,
-                tokens=both[side].tokens,
-                ended_by=both[side].ended_by,
-                scores={
-                    scorer.metric.name: scorer.score(
-                        both[side].text, question.reference, raw, f"{at}, {side}"
-                    )
-                    for scorer in plan.scoring
-                },
-            )
-            for side in SIDES
-        }
-        rows.append(
-            AnswerRow(
-                at=question.at,
-                file=place.file,
-                line=place.line,
-                question=question_in(question.example),
-                reference=question.reference,
-                base=written["base"],
-                tuned=written["tuned"],
-            )
-        )
-    return rows
-
-
-def _reports(
-    asked: Evaluate,
-    spec: RunSpec,
-    plan: Plan,
-    told: list[LossRow],
-    answered: list[AnswerRow],
-) -> dict[str, Any]:
-    """The figures of the evaluation, by their fields."""
-    from tui_lora.worker import eval_report
-
-    seed, found = asked.seed, {row.part: row for row in plan.parts}
-    by_part = {name: [row for row in told if row.part == name] for name in found}
-    parts = tuple(
-        eval_report.part_report(rows, by_part[name], task=spec.task, seed=seed)
-        for name, rows in found.items()
-        if by_part[name]
-    )
-    metrics = [
-        eval_report.metric_report(scorer, plan.why_metrics, answered, seed=seed)
-        for scorer in plan.scoring
-    ]
-    main = next((name for name in ("eval", "train") if by_part.get(name)), None)
-    classes = None
-    if main is not None and plan.labels:
-        source = found[main].source
-        classes, accuracy = eval_report.classes_report(by_part[main], plan.labels, source)
-        metrics.append(accuracy)
-    elif main is not None and spec.task in ("dpo", "kto"):
-        beta, source = spec.preference.beta, found[main].source
-        metrics += eval_report.preference_reports(by_part[main], spec.task, beta, source, seed=seed)
-    answers = plan.answers
-    return {
-        "parts": parts,
-        "metrics": tuple(metrics),
-        "classes": classes,
-        "answers": AnswersReport(
-            source=answers.source,
-            rows=len(answered),
-            of=answers.of,
-            max_new_tokens=asked.max_new_tokens,
-            cut_base=sum(row.base.ended_by == "length" for row in answered),
-            cut_tuned=sum(row.tuned.ended_by == "length" for row in answered),
-            left_out=answers.left_out,
-            why_left_out=answers.why_left_out,
-        )
-        if answers.questions
-        else None,
-    }
-
-
-def why_not(error: Exception) -> UserError:
+def why_not(error: BaseException) -> UserError:
     """What went wrong, in words, with the exit code of its kind."""
     from tui_lora.core.text import one_line
     from tui_lora.worker.oom import is_out_of_memory

@@ -52,9 +52,10 @@ class EvaluatedRowsScreen(Page):
     CSS_PATH = "evaluated.tcss"
     HELP = (
         "Every row that was measured, the most improved first; o turns the order round. Of a loss, "
-        "in nats a token, ▼ is better; of a score ▲ is. Left and right go through the lists: rows "
-        "by their loss, and answers by each metric. f keeps those that came from wrong to right, "
-        "or from right to wrong. A single row says little: half of all rows change by chance."
+        "in nats a token, ▼ is better; of a score ▲ is, as of the loss of a bad answer. Left and "
+        "right go through the lists: rows by their loss, and answers by each metric. f keeps those "
+        "that came from wrong to right, or from right to wrong. A single row says little: half of "
+        "all rows change by chance."
     )
     BINDINGS = [
         Binding("o", "order", "order", id="rows.order", tooltip="most worsened or improved first"),
@@ -158,7 +159,7 @@ class EvaluatedRowsScreen(Page):
             join(ink(f"{len(self._shown):,}", STRONG), dim(" rows")),
             dim(order),
             *([ink(*evaluated_text.OUTCOMES[self._outcome])] if self._outcome else []),
-            dim(f"{of_which(found)}, measured {when(found)}"),
+            dim(f"{of_which(found, earlier=self._kept.earlier)}, measured {when(found)}"),
         ]
         self.query_one("#about", Line).say(fitting(pieces, width))
         if self._kinds:

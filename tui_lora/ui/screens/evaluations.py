@@ -166,8 +166,8 @@ class EvaluationsBeside(Page):
         one, other = self._left.evaluation, self._right.evaluation
         alike = evaluations_text.alike_row(why_not_alike(one, other))
         heads = [
-            evaluations_text.side_head("left", one),
-            evaluations_text.side_head("right", other),
+            evaluations_text.side_head("left", self._left),
+            evaluations_text.side_head("right", self._right),
         ]
         self.query_one("#sides", Block).say([*heads, alike])
         self._compare(self._left, self._right)
