@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.recorded import numbered, opening, steps
 from tui_lora.core.events import AttemptStarted, Evaluated, StepDone
 from tui_lora.core.overlaid import RUN_FIGURES, Run, differing, sorted_runs, table_of
 from tui_lora.core.run_curve import FIGURES, RunCurve, points_of, smoothed
+from tui_lora.core.run_figures import loss_curves
 from tui_lora.core.spec_differences import side_of
+from tui_lora.core.view import RunView
 
 SPEC = {"model": {"id": "m"}, "dataset": {"path": "d"}, "lora": {"r": 8}}
 
@@ -30,13 +34,16 @@ def test_time_is_that_at_work_and_a_resumed_run_goes_back() -> None:
     for at in (1, 2, 3):
         curve.apply(step(at, 100 + at))
     curve.apply(Evaluated(step=3, mono=104, loss=3.0, rows=2, seconds=1))
-    # Hours later, on a machine that was started anew; from the checkpoint of step 2.
+    # Hours later, on a machine that was started anew; from the checkpoint of step 2. What was done
+    # after it is done again, and took its time none the less.
     curve.apply(AttemptStarted(attempt=2, pid=2, mono=5, resumed_from=2))
+    assert curve.seconds == 4
     curve.apply(step(3, 7.5))
     assert points_of(curve, FIGURES[0], "step") == ([1, 2, 3], [1, 2, 3])
-    assert points_of(curve, FIGURES[0], "time")[0] == [1, 2, 4.5]
+    assert points_of(curve, FIGURES[0], "time")[0] == [1, 2, 6.5]
     assert points_of(curve, FIGURES[0], "tokens")[0] == [10, 20, 30]
     assert curve.evaluations == []
+    assert curve.seconds == 6.5
 
 
 def test_a_long_run_keeps_its_shape_in_few_points(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,3 +85,14 @@ def test_the_settings_that_differ_stand_for_each_run() -> None:
     found = differing(sides)
     assert [(one.setting.path, one.texts) for one in found] == [("lora.r", ("8", "", "16", "8"))]
     assert differing(sides[:2]) == ()
+
+
+@pytest.mark.parametrize(
+    ("task", "unit"),
+    [("sft", ", nats a token"), ("classification", ", nats a row"), ("dpo", ", as dpo defines it")],
+)
+def test_a_loss_is_counted_in_what_its_task_counts(task: str, unit: str) -> None:
+    one = replace(run("a", 8), task=task)
+    assert f"held-out{unit}" in table_of([one], ["A"]).columns
+    assert loss_curves("a", RunView(), task).y == f"loss{unit}"
+    assert "VRAM, GiB, peak reserved" in table_of([one], ["A"]).columns

@@ -11,10 +11,13 @@ import pytest
 from safetensors.numpy import save_file
 
 from tests.recorded import make_session
+from tui_lora.core.adapter_figures import rank_words
 from tui_lora.core.adapter_layers import Place
 from tui_lora.core.errors import UserError
+from tui_lora.core.spec import parse_spec
 from tui_lora.store.adapter_spectrum import AdapterPlace, Stopped, figures_of, place_of
 from tui_lora.store.base_norms import with_base
+from tui_lora.store.sessions import create
 from tui_lora.store.tensors import TensorFile
 
 PATH = "model.layers.3.self_attn.q_proj"
@@ -98,6 +101,22 @@ def test_what_the_figures_hold_besides_is_said(
 ) -> None:
     found = figures_of(AdapterPlace("it", adapter(tmp_path / "one", *factors(), **config)))
     assert said in " ".join(found.notices)
+    assert found.began_with == (config.get("init_lora_weights") or "")
+    assert ("cannot be told" in rank_words(found)) is bool(found.began_with)
+
+
+@pytest.mark.parametrize("variant", ["olora", "loftq"])
+def test_no_verdict_on_r_where_a_session_began_with_more_than_nothing(
+    tmp_path: Path, variant: str
+) -> None:
+    scheme = "nf4" if variant == "loftq" else "none"
+    told = {"model": "m", "dataset": "d", "lora": {"variant": variant}}
+    spec = parse_spec({**told, "quantization": {"scheme": scheme}})
+    paths = create(tmp_path, "run", spec)
+    adapter(paths.adapter, *factors())
+    words = rank_words(figures_of(place_of(tmp_path, "run")))
+    assert f"cannot be told here: ΔW holds what {variant} began with" in words
+    assert "looks" not in words
 
 
 def test_bad_files_are_refused_in_words(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -53,6 +54,32 @@ def test_what_a_killed_one_left_is_swept_away(tmp_path: Path) -> None:
         (beside / "config.json").write_text("{}")
         assert not dead.exists()
     assert list(tmp_path.iterdir()) == [alive]
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "here cannot be written: No space"),
+        (OSError(errno.EROFS, "Read-only", "here/.out.1.partial/x"), "here cannot be written: Re"),
+        (FileNotFoundError(errno.ENOENT, "Gone", "/base/config.json"), "config.json cannot be r"),
+        (PermissionError(errno.EACCES, "Denied", "here/base/x"), "here/base/x cannot be read"),
+    ],
+)
+def test_what_could_not_be_read_is_not_called_unwritable(
+    tmp_path: Path, error: OSError, says: str
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    if error.filename is not None:
+        error.filename = str(tmp_path / error.filename)
+    with pytest.raises(UserError, match=says), folder_beside(here / "out"):
+        raise error
+
+
+def test_what_a_library_says_stays_its_word(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="Unable to load weights"), folder_beside(tmp_path / "out"):
+        raise OSError("Unable to load weights")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_sessions_goes_into_its_exports_by_its_step(tmp_path: Path) -> None:

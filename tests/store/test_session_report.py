@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.core.test_evaluated_rows import evaluation
+from tests.evaluated import keep
 from tests.recorded import done_session, make_session
 from tests.store.test_adapter_spectrum import adapter, factors
 from tui_lora.core.errors import UserError
@@ -61,3 +63,17 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     assert (tmp_path / "mine.md").read_text() == "mine"
     with pytest.raises(UserError, match="Markdown"):
         session_report.write(paths, tmp_path / "mine.txt")
+
+
+def test_what_its_figures_leave_out_stands_below_them(tmp_path: Path) -> None:
+    paths = done_session(tmp_path, "run")
+    found = evaluation(answers=3)
+    part = found.parts[0].model_copy(
+        update={"tokens": 750, "cut_tokens": 250, "left_out": 7, "why_left_out": "it is empty"}
+    )
+    scored = found.metrics[0].model_copy(update={"failed": 14, "failures": ("a.jsonl:3: none",)})
+    keep(paths, found.model_copy(update={"parts": (part,), "metrics": (scored,)}), [])
+    text = session_report.write(paths).path.read_text(encoding="utf-8")
+    lost = "- held-out rows, 01 Jan 1970: 25.0% of the trained tokens were cut"
+    assert f"{lost}, 7 left out: it is empty" in text
+    assert "14 could not be scored: a.jsonl:3: none" in text

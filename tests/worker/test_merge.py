@@ -273,7 +273,7 @@ def _written(place: Path, tiny_model: Path, precision: Any, scale: float) -> tup
     return work, place / "out"
 
 
-def _quiet(label: str, done: int | None, total: int | None) -> None:
+def _quiet(label: str, done: int | None, total: int | None, unit: str = "", /) -> None:
     pass
 
 
@@ -404,3 +404,78 @@ def test_a_gguf_file_is_merged_into_as_it_is_unpacked(
     merged(file, adapter, tmp_path / "out")
     _, together, alone = answers(converted_folder(file), adapter, tmp_path / "out")
     assert (alone - together).abs().max() < 1e-4
+
+
+def test_too_little_disk_is_seen_before_anything_is_written(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = make_tiny_adapter(tiny_model, tmp_path / "adapter")
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage)
+    with pytest.raises(UserError, match="are free"):
+        merged(tiny_model, adapter, tmp_path / "here" / "out")
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_a_base_that_was_replaced_since_is_told(tmp_path: Path) -> None:
+    from dataclasses import asdict
+
+    import yaml
+
+    from tui_lora.core.spec import ModelSpec, parse_spec
+    from tui_lora.store import sessions
+    from tui_lora.store.file_marks import base_files, marks_of
+    from tui_lora.worker.merge_work import prepare
+
+    base = make_model(kind_of("llama"), tmp_path / "base")
+    spec = parse_spec({"model": str(base), "dataset": "d"})
+    paths = sessions.create(tmp_path, "run", spec)
+    adapter = make_tiny_adapter(base, paths.adapter)
+    marks = [asdict(mark) for mark in marks_of(base_files(ModelSpec(id=str(base))))]
+    paths.resolved.write_text(yaml.safe_dump({"base_files": marks}))
+    order = Merge(model=str(base), adapter=str(adapter), out=str(tmp_path / "out"), devices="cpu")
+    assert prepare(order, _quiet).notices() == []
+    make_model(kind_of("llama"), base, seed=1)
+    assert "its base has moved on" in " ".join(prepare(order, _quiet).notices())
+
+
+def test_one_model_at_a_time_is_in_memory_and_it_is_told_how_far_it_is(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import weakref
+
+    from tui_lora.core.chat import Turn
+    from tui_lora.core.export import Asked, MergeProgressed
+    from tui_lora.core.export_text import far_words
+    from tui_lora.worker import merge_answers
+    from tui_lora.worker.merge import merge
+
+    loaded: list[Any] = []
+    alive: list[int] = []
+    really = merge_answers.load_model
+
+    def load(*arguments: Any, **named: Any) -> Any:
+        alive.append(sum(one() is not None for one in loaded))
+        found = really(*arguments, **named)
+        loaded.append(weakref.ref(found.model))
+        return found
+
+    monkeypatch.setattr(merge_answers, "load_model", load)
+    order = Merge(
+        model=str(tiny_model),
+        adapter=str(make_tiny_adapter(tiny_model, tmp_path / "adapter", scale=0.02)),
+        out=str(tmp_path / "out"),
+        devices="cpu",
+        quantization=QuantizationSpec(scheme="nf4"),
+        asked=(Asked(turns=(Turn(role="user", content="Rank?"),), reference="It is 4."),),
+    )
+    heard = Heard()
+    told = merge(order, heard)  # type: ignore[arg-type]
+    assert told.loss is not None
+    assert told.loss.merged is not None
+    assert alive == [0, 0, 0, 0]
+    said = [one for one in heard if isinstance(one, MergeProgressed)]
+    far = [(one.label, far_words(one)) for one in said]
+    assert ("asking base and adapter", "0 of 1 prompts") in far
+    assert ("asking base and adapter in nf4", "0 of 1 answers") in far
+    assert any(one.label == "loading the merged model" and one.total for one in said)

@@ -149,7 +149,8 @@ MEASURES = (
 @dataclass(frozen=True)
 class AdapterFigures:
     """An adapter's layers. `title` says whose; `notices` what to know before the figures are read;
-    `left_out` what of its file they do not cover."""
+    `left_out` what of its file they do not cover; `began_with` what is in ΔW besides what was
+    learned, in a word."""
 
     title: str
     cells: Mapping[Place, Cell]
@@ -157,6 +158,7 @@ class AdapterFigures:
     layers: tuple[int | None, ...]
     notices: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    began_with: str = ""
 
     @property
     def norm(self) -> float:
@@ -208,6 +210,7 @@ def figures(
     changes: Sequence[Change],
     notices: Sequence[str] = (),
     left_out: Sequence[str] = (),
+    began_with: str = "",
 ) -> AdapterFigures:
     """The changes, each at its place."""
     where = places(one.path for one in changes)
@@ -219,7 +222,7 @@ def figures(
     outside: tuple[int | None, ...] = (None,) if any(p.layer is None for p in cells) else ()
     rows = in_order(place.row for place in gathered)
     return AdapterFigures(
-        title, cells, rows, (*numbered, *outside), tuple(notices), tuple(left_out)
+        title, cells, rows, (*numbered, *outside), tuple(notices), tuple(left_out), began_with
     )
 
 
@@ -232,6 +235,11 @@ def rank_words(found: AdapterFigures) -> str:
     share = found.share
     if share is None:
         return "ΔW is zero everywhere: nothing was learned, or the run had not begun."
+    if found.began_with:
+        return (
+            "Whether r is too large or too small cannot be told here: ΔW holds what "
+            f"{found.began_with} began with, too."
+        )
     of = f"r = {found.r[0]:,}" if len(found.r) == 1 else "their ranks"
     used = f"in the median layer, {100 * share:.0f}% of {of} hold 95% of ‖ΔW‖²"
     if max(found.r) < _LEAST_R:

@@ -72,12 +72,13 @@ class MergePlanned(FromMerge):
 
 
 class MergeProgressed(FromMerge):
-    """What is being done; `done` of `total` of it in bytes where it is counted."""
+    """What is being done; `done` of `total` of it where it is counted, in `unit`s."""
 
     type: ClassVar[str] = "progressed"
     label: str
     done: int | None = None
     total: int | None = None
+    unit: str = "bytes"
 
 
 class Verified(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tui_lora.core.export import Merged, MergePlanned, StorageLoss, Verified
+from tui_lora.core.export import Merged, MergePlanned, MergeProgressed, StorageLoss, Verified
 from tui_lora.core.text import clean, duration, number, size
 
 
@@ -13,6 +13,32 @@ def planned_lines(planned: MergePlanned) -> list[str]:
         f"{size(planned.free_bytes)} free; {planned.layers:,} layers are changed",
         *(f"! {notice}" for notice in planned.notices),
     ]
+
+
+def storage_words(scheme: str, *, took_back: bool) -> str:
+    """What merging does about the storage of the base that the adapter learned on; empty for one in
+    16 bits. `took_back`: it began with what was rounded away."""
+    if scheme == "none":
+        return ""
+    if took_back:
+        return (
+            f"the adapter began with what {scheme} rounded away (loftq), and is merged into the "
+            f"weights of its layers as {scheme} rounded them: that is what it learned on"
+        )
+    return (
+        f"the adapter learned on weights rounded to {scheme}, and is merged into the weights as "
+        "they were before: the result answers a little otherwise"
+    )
+
+
+def far_words(progressed: MergeProgressed) -> str:
+    """How far it is: `6.0 GB of 15 GB`, `2 of 5 prompts`; empty where it is not counted."""
+    done, total = progressed.done, progressed.total
+    if done is None or not total:
+        return ""
+    if progressed.unit == "bytes":
+        return f"{size(done)} of {size(total)}"
+    return f"{done:,} of {total:,} {clean(progressed.unit)}"
 
 
 def merged_lines(merged: Merged) -> list[str]:

@@ -35,6 +35,11 @@ IN_SHORT = ("accuracy", "macro_f1", "margin", "preferred", "kl", "penalty")
 BY_NAME = {metric.name: metric for metric in METRICS}
 
 
+def known(metrics: dict[str, float]) -> dict[str, float]:
+    """Those that have a name here, in the order in which they are shown; a log may say anything."""
+    return {name: metrics[name] for name in BY_NAME if name in metrics}
+
+
 def figure(name: str, value: float | None) -> str:
     """A metric as people read it: shares in per cent, the rest in three figures."""
     if value is None or value != value or name not in BY_NAME or not BY_NAME[name].share:

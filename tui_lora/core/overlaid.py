@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tui_lora.core.evaluation import Evaluation
+from tui_lora.core.evaluation_sides import why_not_alike
 from tui_lora.core.fields import Setting
 from tui_lora.core.figures import TableData, Value
 from tui_lora.core.run_curve import RunCurve
+from tui_lora.core.run_figures import loss_title
 from tui_lora.core.spec_differences import Side, compared, why_losses_differ
 from tui_lora.core.view import perplexity
 
@@ -74,16 +76,23 @@ class Figure:
     from_width: int = 0
 
 
+LOSS = "loss"
+"""The unit of a loss, which is not the same for every task."""
+
 RUN_FIGURES = (
-    Figure("held-out", "held-out", "nats", lambda run: run.last_loss),
-    Figure("best", "best", "nats", lambda run: run.best[1] if run.best else None, width=6),
+    Figure("held-out", "held-out", LOSS, lambda run: run.last_loss),
+    Figure("best", "best", LOSS, lambda run: run.best[1] if run.best else None, width=6),
     Figure("perplexity", "perpl.", "", lambda run: run.perplexity, width=6),
-    Figure("base", "base", "nats", lambda run: run.base_loss, width=6, from_width=140),
-    Figure("train", "train", "nats", lambda run: run.train_loss, width=6, from_width=100),
+    Figure("base", "base", LOSS, lambda run: run.base_loss, width=6, from_width=140),
+    Figure("train", "train", LOSS, lambda run: run.train_loss, width=6, from_width=100),
     Figure("speed", "tok/s", "tokens/s", lambda run: run.curve.tokens_per_s, False, 7),
     Figure("memory", "VRAM", "GiB, peak reserved", lambda run: run.curve.peak_gib, width=6),
     Figure("time", "time", "s at work", lambda run: run.curve.seconds, width=11),
 )
+
+
+_LESS_IS_BETTER = ("reward_bad",)
+"""Metrics of evaluations of which the lowest is the best; of all others the highest is."""
 
 
 def metric_columns(runs: Sequence[Run]) -> tuple[Figure, ...]:
@@ -100,7 +109,15 @@ def metric_columns(runs: Sequence[Run]) -> tuple[Figure, ...]:
         return next((metric.tuned.value for metric in found if metric.name == name), None)
 
     return tuple(
-        Figure(name, label[:10], "tuned", lambda run, name=name: value(run, name), False, 10, 100)  # type: ignore[misc]
+        Figure(
+            name,
+            label[:10],
+            "tuned",
+            lambda run, name=name: value(run, name),  # type: ignore[misc]
+            name in _LESS_IS_BETTER,
+            10,
+            100,
+        )
         for name, label in named.items()
     )
 
@@ -121,7 +138,8 @@ def sorted_runs(runs: Sequence[Run], figure: Figure | None) -> list[Run]:
 def table_of(runs: Sequence[Run], letters: Sequence[str]) -> TableData:
     """The table as it is saved."""
     figures = (*RUN_FIGURES, *metric_columns(runs))
-    heads = [f"{one.title}, {one.unit}" if one.unit else one.title for one in figures]
+    tasks = [run.task for run in runs]
+    heads = [_head(one, tasks) for one in figures]
     rows: list[tuple[Value, ...]] = []
     for letter, run in zip(letters, runs, strict=True):
         step = run.best[0] if run.best else None
@@ -129,6 +147,12 @@ def table_of(runs: Sequence[Run], letters: Sequence[str]) -> TableData:
         rows.append((letter, run.name, run.status, run.steps, *values, step))
     columns = ("", "run", "status", "steps", *heads, "step of the best")
     return TableData("Runs", columns, tuple(rows), "; ".join(warnings(runs)))
+
+
+def _head(one: Figure, tasks: Sequence[str]) -> str:
+    if one.unit == LOSS:
+        return loss_title(one.title, tasks)
+    return f"{one.title}, {one.unit}" if one.unit else one.title
 
 
 @dataclass(frozen=True)
@@ -168,13 +192,36 @@ def differing(sides: Sequence[Side | None]) -> tuple[Differing, ...]:
 
 
 def warnings(runs: Sequence[Run]) -> tuple[str, ...]:
-    """What keeps the held-out losses of these runs from being compared."""
+    """What keeps the held-out losses of these runs, or what their evaluations found, from being
+    compared."""
     sides = [run.side for run in runs if run.side is not None and run.losses]
-    if len(sides) < 2:
-        return ()
-    found = (why_losses_differ(sides[0], other) for other in sides[1:])
-    why = "; ".join(dict.fromkeys(why for why in found if why))
-    return (f"losses do not compare: {why}",) if why else ()
+    losses = [why_losses_differ(sides[0], other) for other in sides[1:]]
+    found = [run.evaluation for run in runs if run.evaluation is not None]
+    metrics = [why for other in found[1:] for why in _why_metrics_differ(found[0], other)]
+    told = (("losses do not compare", losses, "; "), ("metrics do not compare", metrics, ", "))
+    return tuple(
+        f"{what}: {between.join(dict.fromkeys(filter(None, why)))}"
+        for what, why, between in told
+        if any(why)
+    )
+
+
+def _why_metrics_differ(one: Evaluation, other: Evaluation) -> list[str]:
+    """By the rows that both measured; nothing where they have no metric in common."""
+    if not {metric.name for metric in one.metrics} & {metric.name for metric in other.metrics}:
+        return []
+    parts = {part.part for part in one.parts} & {part.part for part in other.parts}
+    both = one.answers is not None and other.answers is not None
+    alike = [
+        found.model_copy(
+            update={
+                "parts": tuple(part for part in found.parts if part.part in parts),
+                "answers": found.answers if both else None,
+            }
+        )
+        for found in (one, other)
+    ]
+    return why_not_alike(*alike)
 
 
 def _text(text: str, became: str) -> str:

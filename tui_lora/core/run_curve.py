@@ -46,6 +46,8 @@ class RunCurve:
         self.points: list[Point] = []
         self.evaluations: list[Measured] = []
         self.peak_gib: float | None = None
+        self.seconds: float | None = None
+        """At work, to the last step or evaluation that was reported."""
         self.events = 0
         self._stride = 1
         self._skipped = 0
@@ -59,14 +61,16 @@ class RunCurve:
                 back_to = event.resumed_from or 0
                 self.points = [one for one in self.points if one.step <= back_to]
                 self.evaluations = [one for one in self.evaluations if one.step <= back_to]
+                # What was done after the checkpoint is done again: it was work all the same.
                 self._before, self._began = self.seconds or 0.0, event.mono
             case StepDone():
                 self._step_done(event)
             case Evaluated():
                 tokens = self.points[-1].tokens if self.points else 0
                 known = tuple((n, v) for n, v in event.metrics.items() if n in BY_NAME)
+                self.seconds = self._seconds(event)
                 self.evaluations.append(
-                    Measured(event.step or 0, tokens, self._seconds(event), event.loss, known)
+                    Measured(event.step or 0, tokens, self.seconds, event.loss, known)
                 )
             case MemoryMeasured():
                 self._peak(event.peak_reserved_gib)
@@ -75,6 +79,7 @@ class RunCurve:
 
     def _step_done(self, event: StepDone) -> None:
         self._peak(event.peak_reserved_gib)
+        self.seconds = self._seconds(event)
         self._skipped += 1
         if self._skipped < self._stride and event.eta_s:
             return
@@ -84,7 +89,7 @@ class RunCurve:
             Point(
                 event.step or 0,
                 event.tokens_seen,
-                self._seconds(event),
+                self.seconds,
                 event.loss,
                 event.learning_rate,
                 event.grad_norm,
@@ -102,13 +107,6 @@ class RunCurve:
     def _peak(self, gib: float | None) -> None:
         if gib is not None:
             self.peak_gib = gib if self.peak_gib is None else max(self.peak_gib, gib)
-
-    @property
-    def seconds(self) -> float | None:
-        """At work, to the last that was reported."""
-        ends = [point.seconds for point in self.points[-1:]]
-        ends += [one.seconds for one in self.evaluations[-1:]]
-        return max(ends, default=None)
 
     @property
     def tokens_per_s(self) -> float | None:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tui_lora.core.figures import Curve, Curves
 from tui_lora.core.series import Series
 from tui_lora.core.view import RunView
 
+_LOSSES = {"sft": "nats a token", "classification": "nats a row"}
 
-def loss_curves(name: str, view: RunView) -> Curves:
+
+def loss_title(title: str, tasks: Iterable[str]) -> str:
+    """`title` of a loss with what it is counted in, as `loss, nats a token`; without, where runs of
+    several tasks share it."""
+    kinds = set(tasks)
+    if len(kinds) != 1:
+        return title
+    task = kinds.pop()
+    return f"{title}, {_LOSSES.get(task, f'as {task} defines it')}"
+
+
+def loss_curves(name: str, view: RunView, task: str) -> Curves:
     """Training and held-out loss by step."""
     series = (("train", view.loss, False), ("held-out", view.eval_loss, True))
-    return series_curves(f"{name}: loss", "loss, nats a token", series)
+    return series_curves(f"{name}: loss", loss_title("loss", [task]), series)
 
 
 def series_curves(

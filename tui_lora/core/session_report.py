@@ -6,17 +6,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tui_lora.core.adapter_figures import MEASURES, AdapterFigures, rank_words
-from tui_lora.core.evaluation import Evaluation, Figure, MetricReport, PartReport
+from tui_lora.core.evaluation import GIVEN, PART_NAMES, Evaluation, Figure, MetricReport, PartReport
+from tui_lora.core.evaluation_lost import lost_of_metric, lost_of_part
 from tui_lora.core.events import Choice, Result
 from tui_lora.core.fields import show
 from tui_lora.core.figures import Value, markdown_rows
 from tui_lora.core.measured_runs import difference
 from tui_lora.core.metrics import BY_NAME, figure
+from tui_lora.core.run_figures import loss_title
 from tui_lora.core.spec import RunSpec
 from tui_lora.core.text import UNKNOWN, count, duration, number, one_line, size
 from tui_lora.core.view import RunView, perplexity
 
-_PARTS = {"eval": "held-out rows", "train": "trained rows", "general": "general text (forgetting)"}
+_PARTS = {**PART_NAMES, "general": "general text (forgetting)"}
 _MOST_CHOICES = 30
 
 
@@ -157,7 +159,7 @@ def _before_after(facts: Facts) -> Iterator[str]:
     yield "## Before and after"
     yield ""
     yield from _during(facts)
-    parts, metrics = newest_figures(facts.evaluations)
+    parts, metrics = newest_figures(facts.evaluations, facts.spec.quantization.scheme)
     if not parts and not metrics:
         yield ""
         yield f"Intervals, task metrics and forgetting: {UNKNOWN} (`tui-lora eval {facts.name}`)"
@@ -167,7 +169,7 @@ def _before_after(facts: Facts) -> Iterator[str]:
         yield from _table(
             facts,
             ("measured on", "rows", "base", "tuned", "change of the loss"),
-            [_part(day, part) for day, part in parts],
+            [_part(name, part) for name, part in parts],
         )
         yield ""
         yield "Perplexity, or loss where rows are counted; 95% intervals by bootstrap over rows."
@@ -176,12 +178,15 @@ def _before_after(facts: Facts) -> Iterator[str]:
         yield from _table(
             facts,
             ("metric", "rows", "base", "tuned", "change", "p"),
-            [_metric(metric) for _, metric in metrics],
+            [_metric(name, metric) for name, metric in metrics],
         )
         yield ""
         tests = ", ".join(dict.fromkeys(metric.test for _, metric in metrics if metric.test))
         yield f"95% intervals; p by {tests}." if tests else "95% intervals."
-    yield from _notes(facts, (note for _, one in facts.evaluations for note in one.notices))
+    lost = [(name, lost_of_part(part)) for name, part in parts]
+    lost += [(name, lost_of_metric(metric)) for name, metric in metrics]
+    told = [f"{name}: {words}" for name, words in lost if words]
+    yield from _notes(facts, (*told, *(n for _, one in facts.evaluations for n in one.notices)))
 
 
 def _notes(facts: Facts, notices: Iterable[str]) -> Iterator[str]:
@@ -192,16 +197,24 @@ def _notes(facts: Facts, notices: Iterable[str]) -> Iterator[str]:
 
 
 def newest_figures(
-    evaluations: Sequence[tuple[str, Evaluation]],
+    evaluations: Sequence[tuple[str, Evaluation]], stored: str
 ) -> tuple[list[tuple[str, PartReport]], list[tuple[str, MetricReport]]]:
-    """Each part and each metric as it was measured last, with its day."""
+    """Each part and each metric as it was measured last, by what it was measured on: the rows, and
+    the base where it was not `stored` as the run had it."""
     parts: dict[str, tuple[str, PartReport]] = {}
     metrics: dict[str, tuple[str, MetricReport]] = {}
     for day, found in evaluations:
+        how = "" if found.quantization == stored else f"base in {found.quantization}"
+        if how and found.quantization == "none":
+            how = "base not quantized"
+        given = f"{GIVEN} of {place_name(found.test_file)}" if found.test_file else ""
         for part in found.parts:
-            parts.setdefault(part.part, (day, part))
+            rows = given if part.part == "eval" and given else _PARTS[part.part]
+            key = ", ".join(filter(None, (rows, how)))
+            parts.setdefault(key, (f"{key}, {day}" if day else key, part))
         for metric in found.metrics:
-            metrics.setdefault(metric.name, (day, metric))
+            key = ", ".join(filter(None, (one_line(metric.label), given, how)))
+            metrics.setdefault(f"{metric.name} {key}", (key, metric))
     return list(parts.values()), list(metrics.values())
 
 
@@ -211,8 +224,7 @@ def _during(facts: Facts) -> Iterator[str]:
     base = view.base_eval.loss if view.base_eval else result.base_eval_loss if result else None
     tuned = view.tuned_eval.loss if view.tuned_eval else result.eval_loss if result else None
     best = view.best_eval
-    unit = ", nats a token" if facts.spec.task == "sft" else ""
-    rows: list[tuple[Value, ...]] = [(f"loss{unit}", base, tuned)]
+    rows: list[tuple[Value, ...]] = [(loss_title("loss", [facts.spec.task]), base, tuned)]
     if facts.spec.task == "sft":
         rows.append(("perplexity", perplexity(base), perplexity(tuned)))
     for name in BY_NAME:
@@ -227,18 +239,17 @@ def _during(facts: Facts) -> Iterator[str]:
         yield f"It was lowest at step {best.step:,}: {number(best.loss)}."
 
 
-def _part(day: str, part: PartReport) -> tuple[Value, ...]:
+def _part(name: str, part: PartReport) -> tuple[Value, ...]:
     tokens = part.counted_by == "tokens"
     base, tuned = ((one.perplexity if tokens else one.loss) for one in (part.base, part.tuned))
-    name = f"{_PARTS[part.part]}, {day}" if day else _PARTS[part.part]
     of = f" of {part.of:,}" if part.of != part.rows else ""
     return (name, f"{part.rows:,}{of}", interval(base), interval(tuned), interval(part.change))
 
 
-def _metric(metric: MetricReport) -> tuple[Value, ...]:
+def _metric(name: str, metric: MetricReport) -> tuple[Value, ...]:
     share = metric.kind == "right" or metric.unit == "share"
     sides = (metric.base, metric.tuned, metric.change)
-    return (metric.label, metric.rows, *(interval(one, share=share) for one in sides), metric.p)
+    return (name, metric.rows, *(interval(one, share=share) for one in sides), metric.p)
 
 
 def interval(one: Figure, *, share: bool = False) -> str:

@@ -22,8 +22,8 @@ from tui_lora.core.export import (
     Precision,
     ToMerge,
 )
-from tui_lora.core.export_text import merged_lines, planned_lines
-from tui_lora.core.text import clean, size
+from tui_lora.core.export_text import far_words, merged_lines, planned_lines
+from tui_lora.core.text import clean
 from tui_lora.headless.follow import to_stdout
 from tui_lora.store.adapters import ChatTarget, stored_as, target
 from tui_lora.store.exports import (
@@ -158,10 +158,8 @@ def _until_merged(heard: queue.SimpleQueue[FromMerge | _Gone]) -> Merged:
             if message.label == said and now - last < _LINE_S:
                 continue
             said, last = message.label, now
-            far = ""
-            if message.done is not None and message.total:
-                far = f"   {size(message.done)} of {size(message.total)}"
-            _say(f"{message.label}{far} …")
+            far = far_words(message)
+            _say(f"{message.label}{'   ' if far else ''}{far} …")
 
 
 def _say(words: str) -> None:

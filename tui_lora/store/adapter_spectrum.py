@@ -24,10 +24,14 @@ from tui_lora.store import sessions
 from tui_lora.store.adapter_files import CONFIG, WEIGHTS, check_adapter_files
 from tui_lora.store.adapters import session_of
 from tui_lora.store.checkpoints import checkpoints
+from tui_lora.store.loftq_adapters import of_loftq
 from tui_lora.store.paths import SessionPaths, expanded
 from tui_lora.store.spec_now import spec_now
 from tui_lora.store.tensors import Array, TensorFile
 from tui_lora.store.weights import BadWeights
+
+_CHANGE_IT_TOO = ("corda", "lora_ga")
+"""Ways to begin that peft has and we do not, which take it out of the base as well."""
 
 OnProgress = Callable[[int, int], object]
 """Layers that are done, and all."""
@@ -137,7 +141,9 @@ def figures_of(
             f"{shown} holds no pair of LoRA factors that can be read.",
             then=f"It holds: {'; '.join(left_out)}." if left_out else "",
         )
-    return figures(place.title, changes, tuple(_notices(place, config)), tuple(left_out))
+    began_with = _began_with(place, config)
+    notices = tuple(_notices(began_with, config))
+    return figures(place.title, changes, notices, tuple(left_out), began_with)
 
 
 def _changes(file: TensorFile, one: Factors) -> Iterator[Change | None]:
@@ -168,26 +174,40 @@ def _singular(b: Array, a: Array) -> list[float] | None:
     return [math.sqrt(max(value, 0.0)) for value in found[::-1].tolist()]
 
 
-def _notices(place: AdapterPlace, config: dict[str, Any]) -> Iterator[str]:
+def _began_with(place: AdapterPlace, config: dict[str, Any]) -> str:
+    """The variant whose beginning is a part of ΔW; empty where all of it was learned."""
     begins = str(config.get("init_lora_weights")).lower()
-    variant = ""
-    if place.session is not None:
-        try:
-            variant = spec_now(place.session).lora.variant
-        except UserError:
-            variant = ""
-    if begins.startswith((*CHANGE_THE_BASE, "corda", "lora_ga")):
-        yield (
-            f"{one_line(begins, max_chars=20)} takes what the adapter begins with out of the base, "
-            "so these figures hold that part too, and not only what was learned."
-        )
-    elif variant in CHANGE_THE_BASE:
-        yield (
-            f"{variant} is converted when it is saved, at twice the rank: a half of it takes back "
-            "what the other began with, so r in use says little."
-        )
-    if begins == "loftq" or variant == "loftq":
+    if begins.startswith((*CHANGE_THE_BASE, *_CHANGE_IT_TOO)):
+        return one_line(begins, max_chars=20)
+    if of_loftq(place.folder):
+        return "loftq"
+    variant = _variant(place)
+    return variant if variant in CHANGE_THE_BASE else ""
+
+
+def _variant(place: AdapterPlace) -> str:
+    if place.session is None:
+        return ""
+    try:
+        return spec_now(place.session).lora.variant
+    except UserError:
+        return ""
+
+
+def _notices(began_with: str, config: dict[str, Any]) -> Iterator[str]:
+    begins = str(config.get("init_lora_weights")).lower()
+    if began_with == "loftq":
         yield "loftq begins with what quantization rounded away: that part is in the figures too."
+    elif began_with and begins.startswith(began_with):
+        yield (
+            f"{began_with} takes what the adapter begins with out of the base, so these figures "
+            "hold that part too, and not only what was learned."
+        )
+    elif began_with:
+        yield (
+            f"{began_with} is converted when it is saved, at twice the rank: a half of it takes "
+            "back what the other began with, so r in use says little."
+        )
     if config.get("use_dora"):
         yield (
             "dora learns each output's length apart from its direction; the figures are of B A "

@@ -16,7 +16,8 @@ from tui_lora.store.launch import lives
 @contextlib.contextmanager
 def folder_beside(out: Path) -> Iterator[Path]:
     """A folder next to `out` to work in, gone afterwards unless it was renamed. What processes that
-    are gone left of theirs is swept away. Raises UserError for what the disk refuses."""
+    are gone left of theirs is swept away. Raises UserError where it cannot be written, or a file
+    elsewhere not be read that it is made of."""
     sweep(out)
     beside = partial_of(out)
     shutil.rmtree(beside, ignore_errors=True)
@@ -24,9 +25,16 @@ def folder_beside(out: Path) -> Iterator[Path]:
         beside.mkdir(mode=0o700)
         yield beside
     except OSError as error:
-        raise UserError(
-            f"{clean(str(out.parent))} cannot be written: {error.strerror or clean(str(error))}.",
-        ) from None
+        if error.errno is None:
+            raise  # no word of the system's: a library's own
+        named = error.filename if isinstance(error.filename, str) else None
+        # Of the working folder, of `out`, or of what stood there before.
+        ours = (f".{out.name}.", out.name)
+        if named is not None and not str(Path(named)).startswith(
+            tuple(str(out.with_name(name)) for name in ours)
+        ):
+            raise UserError(f"{clean(named)} cannot be read: {error.strerror}.") from None
+        raise UserError(f"{clean(str(out.parent))} cannot be written: {error.strerror}.") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tui_lora.core.errors import UserError
 from tui_lora.core.export import RECORD, Asked, Merge, Precision
+from tui_lora.core.export_text import storage_words
 from tui_lora.core.quantization_spec import QuantizationSpec
 from tui_lora.core.text import clean, one_line
 from tui_lora.store import sessions
@@ -18,7 +19,9 @@ from tui_lora.store.checkpoints import checkpoints
 from tui_lora.store.heldout import held_out
 from tui_lora.store.json_file import read_object
 from tui_lora.store.local_model import local_place
+from tui_lora.store.loftq_adapters import of_loftq
 from tui_lora.store.model_weights import shard_files
+from tui_lora.store.moved_on import moved_on
 from tui_lora.store.paths import SessionPaths, hub_cache_folder
 from tui_lora.store.spec_now import spec_now
 from tui_lora.store.weights import BadWeights, read_safetensors
@@ -140,6 +143,13 @@ def estimate(target: ChatTarget, out: Path, precision: Precision) -> Estimate:
     dtype = precision if precision != "auto" else _DTYPES[max(known, key=lambda n: known[n])]
     each = 4 if dtype == "float32" else 2
     return Estimate(sum(known.values()) * each, dtype, free)
+
+
+def notices_of(target: ChatTarget) -> tuple[str, ...]:
+    """What to know before an adapter is merged. Reads files."""
+    assert target.adapter is not None
+    stored = storage_words(target.quantization.scheme, took_back=of_loftq(target.adapter))
+    return tuple(words for words in (moved_on(target.adapter, target.model), stored) if words)
 
 
 def questions(paths: SessionPaths | None) -> tuple[tuple[Asked, ...], str]:

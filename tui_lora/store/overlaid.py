@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from tui_lora.core.errors import UserError
 from tui_lora.core.events import EVENTS
 from tui_lora.core.overlaid import Run
@@ -19,10 +21,12 @@ _NEEDLES = [
 
 
 class RunReader:
-    """One session; `look` reads what came since the last time. Blocks, so ask in a thread."""
+    """One session; `look` reads what came since the last time. Blocks, so ask in a thread; a second
+    one waits for the first."""
 
     def __init__(self, paths: SessionPaths) -> None:
         self.paths = paths
+        self._reading = threading.Lock()
         self._tail = Tail(paths.events)
         self._curve = RunCurve()
         self._side: Side | None = None
@@ -34,18 +38,11 @@ class RunReader:
 
     def look(self) -> Run:
         """The run by now. Its curve is this reader's own and grows with the next look."""
-        while lines := self._tail.read():
-            if self._tail.restarted:
-                self._tail.restarted = False
-                self._curve = RunCurve()
-            for line in lines:
-                if any(needle in line for needle in _NEEDLES):
-                    event = EVENTS.decode(line).message
-                    if event is not None:
-                        self._curve.apply(event)
+        with self._reading:
+            self._read_on()
         summary = sessions.summarize(self.paths)
-        measured = (kept.evaluation for kept in evaluations.listed(self.paths))
-        evaluation = next((one for one in measured if one.metrics and one.step is None), None)
+        measured = (kept.evaluation for kept in evaluations.listed(self.paths) if kept.current)
+        evaluation = next((one for one in measured if one.metrics), None)
         return Run(
             self.paths.name,
             summary.status.value,
@@ -58,3 +55,14 @@ class RunReader:
             self._problem,
             evaluation,
         )
+
+    def _read_on(self) -> None:
+        while lines := self._tail.read():
+            if self._tail.restarted:
+                self._tail.restarted = False
+                self._curve = RunCurve()
+            for line in lines:
+                if any(needle in line for needle in _NEEDLES):
+                    event = EVENTS.decode(line).message
+                    if event is not None:
+                        self._curve.apply(event)

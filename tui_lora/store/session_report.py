@@ -91,18 +91,20 @@ def gathered(paths: SessionPaths) -> tuple[Facts, Curves]:
         evaluations=tuple(
             (_day(kept.evaluation.t), kept.evaluation)
             for kept in evaluations.listed(paths)
-            if kept.evaluation.step is None
+            if kept.current
         ),
         adapter_bytes=sessions.adapter_bytes(paths.adapter),
     )
     places = [one for one in session_places(paths) if one.step is None]
     if not places:
-        return replace(facts, why_no_adapter="none is saved yet"), loss_curves(paths.name, view)
+        return replace(facts, why_no_adapter="none is saved yet"), loss_curves(
+            paths.name, view, spec.task
+        )
     try:
         facts = replace(facts, adapter=figures_of(places[0]))
     except UserError as error:
         facts = replace(facts, why_no_adapter=error.what)
-    return facts, loss_curves(paths.name, view)
+    return facts, loss_curves(paths.name, view, spec.task)
 
 
 def _folded(paths: SessionPaths) -> tuple[RunView, RunCurve]:

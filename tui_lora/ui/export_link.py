@@ -22,12 +22,14 @@ Post = Callable[[Message], object]
 
 @dataclass(frozen=True)
 class Ready:
-    """An adapter that can be merged, where it would go, and what it takes in each precision."""
+    """An adapter that can be merged, where it would go, what it takes in each precision, and what
+    to know before."""
 
     target: ChatTarget
     step: int | None
     out: Path
     sizes: dict[Precision, Estimate]
+    notices: tuple[str, ...] = ()
 
 
 class ExportLooked(Message, bubble=False):
@@ -59,7 +61,7 @@ def look(paths: SessionPaths) -> ExportLooked:
     from tui_lora.core.errors import UserError
     from tui_lora.core.export import PRECISIONS
     from tui_lora.store.adapters import session_target
-    from tui_lora.store.exports import default_out, estimate, free_out, step_of
+    from tui_lora.store.exports import default_out, estimate, free_out, notices_of, step_of
 
     try:
         target = session_target(paths)
@@ -67,9 +69,8 @@ def look(paths: SessionPaths) -> ExportLooked:
         out = free_out(default_out(target, step))
     except UserError as error:
         return ExportLooked(None, f"{error.what} {error.then}".strip())
-    return ExportLooked(
-        Ready(target, step, out, {name: estimate(target, out, name) for name in PRECISIONS})
-    )
+    sizes = {name: estimate(target, out, name) for name in PRECISIONS}
+    return ExportLooked(Ready(target, step, out, sizes, notices_of(target)))
 
 
 class ExportLink:

@@ -9,6 +9,7 @@ from textual.content import Content
 from tui_lora.core.figures import Curve, Curves, TableData
 from tui_lora.core.overlaid import LETTERS, Differing, Figure, Run
 from tui_lora.core.run_curve import Shown, points_of
+from tui_lora.core.run_figures import loss_title
 from tui_lora.core.text import duration, number, one_line
 from tui_lora.ui.ink import ACCENT, BRIGHT, DIM, STRONG, dim, fitting, ink, join
 from tui_lora.ui.widgets.overlay_plot import COLOURS, Laid
@@ -101,11 +102,15 @@ def curves_of(
     return Curves(
         f"{shown.title}: {names}",
         AXIS_TITLES[axis] + unit,
-        shown.title + (", nats a token" if shown.title.endswith("loss") else ""),
+        _with_unit(shown, [run.task for _, run in runs]),
         tuple(found),
         log and shown.may_log,
         note,
     )
+
+
+def _with_unit(shown: Shown, tasks: Sequence[str]) -> str:
+    return loss_title(shown.title, tasks) if shown.title.endswith("loss") else shown.title
 
 
 def differing_columns(runs: Sequence[tuple[int, Run]]) -> tuple[Column, ...]:

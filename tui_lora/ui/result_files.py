@@ -9,6 +9,7 @@ from textual import work
 from textual.binding import Binding
 
 from tui_lora.core.text import one_line
+from tui_lora.ui.evaluating import EvaluatingPage
 from tui_lora.ui.ink import dim, ink
 from tui_lora.ui.messages import Said
 from tui_lora.ui.page import Page
@@ -16,11 +17,12 @@ from tui_lora.ui.widgets.table import Column, Row
 
 if TYPE_CHECKING:
     from tui_lora.core.figures import Figure
+    from tui_lora.store.evaluations import Kept
     from tui_lora.store.paths import SessionPaths
     from tui_lora.ui.state import RunNow
 
 
-class ResultFiles(Page):
+class ResultFiles(EvaluatingPage):
     """Keys that Results has besides its own; each works on the session that is chosen."""
 
     BINDINGS = [
@@ -65,54 +67,64 @@ class ResultFiles(Page):
     def action_save(self) -> None:
         run = self.bench.run_now
         if run is not None and run.paths == self.bench.session:
-            self._gather(run)
+            self._gather(run, self.evaluation)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="save")
-    def _gather(self, run: RunNow) -> None:
-        found = savable(run)
+    def _gather(self, run: RunNow, shown: Kept | None) -> None:
+        found = savable(run, shown)
         self.app.call_from_thread(choose_and_save, self, found, run.paths)
 
 
-def savable(run: RunNow) -> dict[str, Callable[[], Figure]]:
-    """What there is of a session to be saved, by what it is called. Blocks."""
+def savable(run: RunNow, shown: Kept | None) -> dict[str, Callable[[], Figure]]:
+    """What there is of a session to be saved, by what it is called: of evaluations the one that is
+    shown. Blocks."""
     from tui_lora.core import evaluation_tables as tables
-    from tui_lora.store import class_reports, evaluations
+    from tui_lora.store import class_reports
 
     name = run.paths.name
     found = curves_to_save(run)
     report = class_reports.newest(run.paths)
     if report is not None:
         found["labels during the run"] = lambda: tables.confusion_of(name, report)
-    kept = evaluations.listed(run.paths)
-    if not kept:
-        return found
-    # One evaluation may have measured losses and a later one answers.
-    losses = next((one.evaluation for one in kept if one.evaluation.parts), None)
-    if losses is not None:
-        found["evaluation, losses"] = lambda: tables.parts_table(losses)
-    scored = next((one.evaluation for one in kept if one.evaluation.metrics), None)
-    if scored is not None:
-        found["evaluation, metrics"] = lambda: tables.metrics_table(scored)
-    found["evaluation, rows"] = lambda: tables.rows_table(name, evaluations.rows_of(kept[0]))
-    classes = next((one.evaluation.classes for one in kept if one.evaluation.classes), None)
+    if shown is not None:
+        found |= evaluation_to_save(shown)
+    return found
+
+
+def evaluation_to_save(shown: Kept) -> dict[str, Callable[[], Figure]]:
+    """The tables of one evaluation, each with a title that says which it is."""
+    from tui_lora.core import evaluation_tables as tables
+    from tui_lora.store import evaluations
+    from tui_lora.ui.evaluation_text import named
+
+    of, told, classes = named(shown), shown.evaluation, shown.evaluation.classes
+    found: dict[str, Callable[[], Figure]] = {}
+    if told.parts:
+        found["evaluation, losses"] = lambda: tables.parts_table(told, of)
+    if told.metrics:
+        found["evaluation, metrics"] = lambda: tables.metrics_table(told, of)
+    found["evaluation, rows"] = lambda: tables.rows_table(
+        told.session, evaluations.rows_of(shown), of
+    )
     if classes is not None:
-        of = f"{classes.part} rows"
+        rows = told.called(classes.part)
         for side, table in (("tuned", classes.tuned), ("base", classes.base)):
-            heat = tables.confusion_heat(name, classes.labels, table.confusion, f"{side}, {of}")
+            note = f"{side}, {rows}; {of}"
+            heat = tables.confusion_heat(told.session, classes.labels, table.confusion, note)
             found[f"evaluation, labels, {side}"] = lambda heat=heat: heat  # type: ignore[misc]
     return found
 
 
 def curves_to_save(run: RunNow) -> dict[str, Callable[[], Figure]]:
     """The curves that the run's own screen can draw, and those that run beside them."""
-    from tui_lora.core.run_figures import series_curves
+    from tui_lora.core.run_figures import loss_title, series_curves
     from tui_lora.ui.run_curves import curves
 
     name, view = run.paths.name, run.view
     found: dict[str, Callable[[], Figure]] = {}
     for curve in curves(view):
         parts = [(part.label, part.series, part.look != "line") for part in curve.parts]
-        title = "loss, nats a token" if curve.name == "loss" and run.task == "sft" else curve.name
+        title = loss_title("loss", [run.task]) if curve.name == "loss" else curve.name
         found[f"curve: {curve.name}"] = lambda parts=parts, title=title, of=curve.name: (  # type: ignore[misc]
             series_curves(f"{name}: {of}", title, parts)
         )

@@ -172,9 +172,13 @@ class _Teller:
         self._pipes = pipes
         self._label, self._at = "", 0.0
 
-    def __call__(self, label: str, done: int | None, total: int | None) -> None:
+    def __call__(
+        self, label: str, done: int | None, total: int | None, unit: str = "bytes", /
+    ) -> None:
         now = time.monotonic()
         if label == self._label and done != total and now - self._at < SAY_EVERY_S:
             return
         self._label, self._at = label, now
-        self._pipes.say(MergeProgressed(label=clean(label), done=done, total=total))
+        self._pipes.say(
+            MergeProgressed(label=clean(label), done=done, total=total, unit=clean(unit))
+        )

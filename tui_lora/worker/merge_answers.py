@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,10 @@ from tui_lora.core.spec import ModelSpec, QuantizationSpec
 from tui_lora.core.text import clean, number, one_line
 from tui_lora.worker.generation import generation_config
 from tui_lora.worker.held_memory import free_memory
+from tui_lora.worker.loading import OnProgress
 from tui_lora.worker.merge_check import Found, unit_of
 from tui_lora.worker.merge_work import Progress, Work
-from tui_lora.worker.model import Loaded, load_model
+from tui_lora.worker.model import load_model
 from tui_lora.worker.oom import is_out_of_memory
 from tui_lora.worker.voices import prompt_of, voice_of
 
@@ -100,19 +100,11 @@ class Prompts:
 
 def verify(work: Work, folder: Path, weights: Found, say: Progress) -> Verified:
     """Hold the model in `folder` against base and adapter in the same precision. Raises UserError
-    where it answers otherwise; what was measured stands in it."""
+    where it answers otherwise; what was measured stands in it. One model is in memory at a time."""
     prompts = Prompts.of(work.tokenizer, work.asked.asked, _fresh(work))
-    say("asking base and adapter", None, None)
-    with _together(work, QuantizationSpec()) as (model, loaded):
-        device = loaded.device
-        wanted = _answers(model, device, prompts, work.labels)
-    say("asking the merged model", None, None)
-    loaded = _load(work, folder)
-    _check_tokenizer(work.tokenizer, loaded.tokenizer)
-    real = _answers(loaded.model.eval(), device, prompts, work.labels)
-    _move(loaded.model, work)
-    moved = _answers(loaded.model, device, prompts, work.labels, write=False)
-    del loaded
+    wanted, device = _of_both(work, QuantizationSpec(), prompts, "base and adapter", say)
+    free_memory()
+    real, moved = _of_merged(work, folder, prompts, say)
     free_memory()
     return _compared(wanted, real, moved, weights, device)
 
@@ -129,13 +121,12 @@ def measure_loss(work: Work, folder: Path, say: Progress) -> StorageLoss | None:
     if not prompts.scored:
         why = "there are no held-out rows with reference answers"
         return StorageLoss(scheme=stored.scheme, why_not=why)
-    say(f"asking base and adapter in {stored.scheme}", None, None)
     try:
-        with _together(work, stored) as (model, loaded):
-            before = _answers(model, loaded.device, prompts, (), write=False, read=False)
-        loaded = _load(work, folder)
-        after = _answers(loaded.model.eval(), loaded.device, prompts, (), write=False, read=False)
-        del loaded
+        before, _ = _of_both(
+            work, stored, prompts, f"base and adapter in {stored.scheme}", say, only_scored=True
+        )
+        free_memory()
+        after, _ = _of_merged(work, folder, prompts, say, only_scored=True)
         free_memory()
     except Exception as error:  # noqa: BLE001 the merged model is verified without this figure
         why = "memory ran out" if is_out_of_memory(error) else one_line(str(error), max_chars=160)
@@ -150,19 +141,17 @@ def measure_loss(work: Work, folder: Path, say: Progress) -> StorageLoss | None:
     )
 
 
-def _load(work: Work, folder: Path) -> Loaded:
-    named = str(work.dtype).removeprefix("torch.")
-    return load_model(
-        ModelSpec(id=str(folder), dtype=named),
-        QuantizationSpec(),
-        devices=work.asked.devices,
-        labels=work.labels,
-    )
-
-
-@contextmanager
-def _together(work: Work, stored: QuantizationSpec) -> Iterator[tuple[Any, Loaded]]:
-    """Base and adapter, in the precision of the result; gone from memory afterwards."""
+def _of_both(
+    work: Work,
+    stored: QuantizationSpec,
+    prompts: Prompts,
+    name: str,
+    say: Progress,
+    *,
+    only_scored: bool = False,
+) -> tuple[Answers, str]:
+    """What base and adapter answer, the base stored so; and the device. Nobody but this function
+    holds the model, so that it is gone when the next one is loaded."""
     from tui_lora.worker.adapter import attach
 
     loaded = load_model(
@@ -171,46 +160,85 @@ def _together(work: Work, stored: QuantizationSpec) -> Iterator[tuple[Any, Loade
         devices=work.asked.devices,
         tokenizer=work.tokenizer,
         labels=work.labels,
+        on_progress=_loading(f"loading {name}", say),
     )
     model = attach(loaded.model, work.adapter, "merged", loaded.device)
-    try:
-        yield model, loaded
-    finally:
-        del model, loaded
-        free_memory()
+    if stored.scheme == "none":
+        work.rounded.put_in(model)
+    asking = _Asking(work, prompts, loaded.device, f"asking {name}", say)
+    return (asking.scored(model) if only_scored else asking.read(model)), loaded.device
 
 
-def _answers(
-    model: Any,
-    device: str,
-    prompts: Prompts,
-    labels: tuple[str, ...],
-    *,
-    write: bool = True,
-    read: bool = True,
-) -> Answers:
-    found = Answers()
-    if not labels:
-        # generate() would fill what is not asked for from the model's own.
-        model.generation_config = type(model.generation_config)()
-    with torch.inference_mode():
-        for ids in prompts.read if read else ():
-            given = torch.tensor([ids], device=device)
-            mask = torch.ones_like(given)
-            logits = model(input_ids=given, attention_mask=mask).logits[0]
-            rows = logits.reshape(-1, logits.shape[-1])  # a classifier gives one
-            found.logits.append(rows[-_LAST:].float().cpu())
-            if write and not labels:
-                _write(model, given, prompts, found)
-        for prompt, answer in prompts.scored if not labels and not read else ():
-            given = torch.tensor([[*prompt, *answer]], device=device)
-            logits = model(input_ids=given, attention_mask=torch.ones_like(given)).logits[0]
-            told = logits[len(prompt) - 1 : -1].float()
-            loss = torch.nn.functional.cross_entropy(told, given[0, len(prompt) :], reduction="sum")
-            found.loss += float(loss)
-            found.tokens += len(answer)
-            found.rows += 1
-    return found
+def _of_merged(
+    work: Work, folder: Path, prompts: Prompts, say: Progress, *, only_scored: bool = False
+) -> tuple[Answers, Answers]:
+    """What the merged model answers, and what it does with its weights moved as rounding does."""
+    named = str(work.dtype).removeprefix("torch.")
+    loaded = load_model(
+        ModelSpec(id=str(folder), dtype=named),
+        QuantizationSpec(),
+        devices=work.asked.devices,
+        labels=work.labels,
+        on_progress=_loading("loading the merged model", say),
+    )
+    asking = _Asking(work, prompts, loaded.device, "asking the merged model", say)
+    model = loaded.model.eval()
+    if only_scored:
+        return asking.scored(model), Answers()
+    _check_tokenizer(work.tokenizer, loaded.tokenizer)
+    real = asking.read(model)
+    _move(model, work)
+    return real, replace(asking, label="asking it with its weights moved").read(model, write=False)
+
+
+def _loading(label: str, say: Progress) -> OnProgress:
+    return lambda done, total, unit: say(label, int(done), int(total or 0), unit)
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """The prompts, asked one by one; `label` says of whom."""
+
+    work: Work
+    prompts: Prompts
+    device: str
+    label: str
+    say: Progress
+
+    def read(self, model: Any, *, write: bool = True) -> Answers:
+        """Logits of every prompt, and what is written after it."""
+        found, labels = Answers(), self.work.labels
+        if not labels:
+            # generate() would fill what is not asked for from the model's own.
+            model.generation_config = type(model.generation_config)()
+        with torch.inference_mode():
+            for at, ids in enumerate(self.prompts.read):
+                self.say(self.label, at, len(self.prompts.read), "prompts")
+                given = torch.tensor([ids], device=self.device)
+                mask = torch.ones_like(given)
+                logits = model(input_ids=given, attention_mask=mask).logits[0]
+                rows = logits.reshape(-1, logits.shape[-1])  # a classifier gives one
+                found.logits.append(rows[-_LAST:].float().cpu())
+                if write and not labels:
+                    _write(model, given, self.prompts, found)
+        return found
+
+    def scored(self, model: Any) -> Answers:
+        """The loss over the reference answers."""
+        found = Answers()
+        with torch.inference_mode():
+            for at, (prompt, answer) in enumerate(self.prompts.scored):
+                self.say(self.label, at, len(self.prompts.scored), "answers")
+                given = torch.tensor([[*prompt, *answer]], device=self.device)
+                logits = model(input_ids=given, attention_mask=torch.ones_like(given)).logits[0]
+                told = logits[len(prompt) - 1 : -1].float()
+                loss = torch.nn.functional.cross_entropy(
+                    told, given[0, len(prompt) :], reduction="sum"
+                )
+                found.loss += float(loss)
+                found.tokens += len(answer)
+                found.rows += 1
+        return found
 
 
 def _write(model: Any, given: torch.Tensor, prompts: Prompts, found: Answers) -> None:

@@ -84,7 +84,7 @@ class _Check:
 
     def merged(self, unit: Any) -> None:
         units, hollow = self._work.units, self._work.hollow
-        base, mine = units.load(unit, self._work.files), units.load(unit, self._written)
+        base, mine = self._work.base_weights(unit), units.load(unit, self._written)
         for path in unit.paths:
             start = f"{path}."
             was = {

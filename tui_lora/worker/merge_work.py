@@ -4,34 +4,44 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from tui_lora.core.errors import UserError
 from tui_lora.core.export import Merge
+from tui_lora.core.export_text import storage_words
 from tui_lora.core.spec import ModelSpec
 from tui_lora.core.text import clean, one_line, size
 from tui_lora.store.adapter_labels import read_labels
 from tui_lora.store.catalog import is_of_hub
 from tui_lora.store.hub_snapshots import snapshot_at
 from tui_lora.store.json_file import read_object
+from tui_lora.store.loftq_adapters import of_loftq
 from tui_lora.store.model_code import own_classes
+from tui_lora.store.moved_on import moved_on
 from tui_lora.store.quantized import quantized
 from tui_lora.worker.loading import Took
-from tui_lora.worker.merge_layers import Hollow, check_mergeable
+from tui_lora.worker.merge_layers import Hollow, Tensors, check_mergeable
+from tui_lora.worker.merge_rounded import Rounded, rounded_layers
 from tui_lora.worker.merge_units import FLOATING, Files, Unit, Units, kept_whole
 from tui_lora.worker.merge_write import Shards, rounded
 from tui_lora.worker.model import Loaded, load_config, load_tokenizer, weights_place
 from tui_lora.worker.quantization import DTYPES
 from tui_lora.worker.skeleton import skeleton
 
-Progress = Callable[[str, int | None, int | None], None]
-"""Called with what is being done, in words, and how much of how much of it in bytes."""
+
+class Progress(Protocol):
+    """Hears what is being done, in words, and how much of how much of it."""
+
+    def __call__(
+        self, label: str, done: int | None, total: int | None, unit: str = "bytes", /
+    ) -> None: ...
+
 
 SPARE = 1.02
 """What is needed on the disk for each byte of weights: tokenizer and settings come to them."""
@@ -53,6 +63,9 @@ class Work:
     units: Units
     dtype: torch.dtype
     dtype_reason: str
+    rounded: Rounded
+    moved: str
+    """How the base is not the one that the adapter was trained on."""
 
     @cached_property
     def spec(self) -> ModelSpec:
@@ -68,6 +81,10 @@ class Work:
         own = load_tokenizer(str(self.base), None)
         near = Loaded(self.hollow.bare, own, "cpu", self.dtype, Took("cpu", None))
         return adapters_tokenizer(self.adapter, near)
+
+    def base_weights(self, unit: Unit) -> Tensors:
+        """What the unit's part of the adapter is added to, by the model's names, float32."""
+        return self.rounded.weights(self.units.load(unit, self.files))
 
     def dtype_of(self, name: str) -> torch.dtype | None:
         """What a tensor of the files is stored in; None for one that stays as it is."""
@@ -151,11 +168,9 @@ class Work:
         added = self.hollow.grown
         if len(added):
             found.append(f"the embeddings have {len(added):,} more rows, for the new tokens")
-        if (scheme := self.asked.quantization.scheme) != "none":
-            found.append(
-                f"the adapter learned on weights rounded to {scheme}, and is merged into the "
-                "weights as they were before: the result answers a little otherwise"
-            )
+        scheme = self.asked.quantization.scheme
+        stored = storage_words(scheme, took_back=bool(self.rounded.paths))
+        found += [words for words in (self.moved, stored) if words]
         return found
 
 
@@ -185,7 +200,11 @@ def prepare(asked: Merge, say: Progress) -> Work:
     hollow = Hollow(skeleton(built, task, spec), adapter)
     units = Units(hollow, files.names)
     dtype, reason = _dtype(asked.precision, files)
-    return Work(asked, place, adapter, labels, hollow, files, units, dtype, reason)
+    beside = Rounded()
+    if of_loftq(adapter):
+        beside = rounded_layers(asked, built, hollow, classifies=bool(labels))
+    moved = moved_on(adapter, spec)
+    return Work(asked, place, adapter, labels, hollow, files, units, dtype, reason, beside, moved)
 
 
 def _check_base(config: dict[str, Any], model: str) -> None:
@@ -261,7 +280,7 @@ def _written(work: Work, unit: Unit) -> Iterator[tuple[str, torch.Tensor]]:
             dtype, tensor = work.dtype_of(name), work.files.tensor(name)
             yield name, tensor if dtype is None else rounded(tensor, dtype, name)
         return
-    weights = work.units.load(unit, work.files)
+    weights = work.base_weights(unit)
     for name in ends:
         weights[name] = work.hollow.with_room(name, weights[name])
     merged = work.units.merged(unit, weights)

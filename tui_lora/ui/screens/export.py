@@ -21,7 +21,7 @@ from tui_lora.core.export import (
     MergePlanned,
     MergeProgressed,
 )
-from tui_lora.core.export_text import merged_lines, planned_lines
+from tui_lora.core.export_text import far_words, merged_lines, planned_lines
 from tui_lora.core.text import one_line, size
 from tui_lora.store.paths import SessionPaths, expanded
 from tui_lora.ui.export_link import (
@@ -235,25 +235,19 @@ class ExportScreen(Panel[None]):
                 ink(size(found.free_bytes), "" if enough else WRONG),
             ),
         ]
-        scheme = ready.target.quantization.scheme
-        if scheme != "none":
-            words = (
-                f"! The adapter learned on weights rounded to {scheme}. It is merged into the "
-                "16-bit weights as they were before, so the result answers a little otherwise; "
-                "how much is measured on held-out rows."
-            )
-            rows += wrap(words, style=TIGHT)
+        for words in ready.notices:
+            rows += wrap(f"! {words}.", style=TIGHT)
         return rows
 
     def _progress(self) -> Content:
         now = self._now
         if now is None:
             return dim("starting …")
-        if now.done is None or not now.total:
+        far = far_words(now)
+        if not far or now.done is None or not now.total:
             return dim(f"{one_line(now.label)} …")
         share = now.done / now.total
-        far = dim(f"  {size(now.done)} of {size(now.total)}")
-        return join(dim(f"{one_line(now.label)}  "), bar(share, 20), far)
+        return join(dim(f"{one_line(now.label)}  "), bar(share, 20), dim(f"  {far}"))
 
     def _keys(self) -> tuple[tuple[str, str], ...]:
         if self._asks:

@@ -138,7 +138,7 @@ class ResultsScreen(ResultFiles, EvaluatingPage):
         from tui_lora.ui.results_text import not_yet
 
         nothing = not_yet(run)
-        if nothing is not None and self.evaluation is None:
+        if nothing is not None and not self.has_figures:
             about, keys = nothing
             shown = [key for key in keys if place("train") is not None]
             # A checkpoint can be measured while the run goes on.
@@ -213,7 +213,8 @@ class ResultsScreen(ResultFiles, EvaluatingPage):
             row = link_row(state, self.size.width - 4, time.monotonic())
         elif self._asking is not None:
             if state.label or not state.alive:
-                row = link_row(state, self.size.width - 4, time.monotonic())
+                ends = ("Esc", "calls it off") if state.phase == "loading" else None
+                row = link_row(state, self.size.width - 4, time.monotonic(), ends)
             else:
                 done = f"{self._asking.done} of {self._asking.total}"
                 row = join(row, dim("   answering "), ink(done), dim(f"   {self._asking.source}"))
@@ -277,7 +278,8 @@ class ResultsScreen(ResultFiles, EvaluatingPage):
         self.talk_to(fact.target)
 
     def opened(self, target: ChatTarget) -> None:
-        if self._prepared is None or self._prepared.target != target:
+        # It may be loaded elsewhere, or quantized, than it was trained.
+        if self._prepared is None or voice_of(self._prepared.target) != voice_of(target):
             return
         prepared, self._prepared = self._prepared, None
         found, run = prepared.found, self.bench.run_now
@@ -360,6 +362,8 @@ class ResultsScreen(ResultFiles, EvaluatingPage):
             for id in asking.stop():
                 self.link.cancel(id)
                 self._draw_answers(id)
+            if self.link.state.phase == "loading":
+                self.link.close()
             self.say("stopped; these answers are not kept.")
             self.show_link()
             self.refresh_bindings()
