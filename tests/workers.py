@@ -24,7 +24,7 @@ from tui_lora.core.spec import RunSpec, parse_spec
 from tui_lora.core.view import RunView
 from tui_lora.store import lock, sessions
 from tui_lora.store.journal import Tail
-from tui_lora.store.paths import SessionPaths, cache_folder
+from tui_lora.store.paths import SessionPaths, cache_folder, config_folder
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
@@ -50,13 +50,14 @@ def _be_worker(
     folder: str,
     threads: int,
     cache: str,
+    config: str,
     room_gib: float | None,
     first: Callable[[], object] | None,
     *more: str,
 ) -> None:
     os.setsid()
-    # The parent of the forks began before the test set its own.
-    os.environ["TUI_LORA_CACHE"] = cache
+    # The parent of the forks began before the test set its own folders.
+    os.environ["TUI_LORA_CACHE"], os.environ["TUI_LORA_CONFIG"] = cache, config
     with (Path(folder) / "worker.log").open("ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
@@ -102,7 +103,8 @@ def launch(
     memory runs out. `first` is done in it before anything else; it has to be a function that can
     be pickled.
     """
-    given = (str(paths.folder), threads, str(cache_folder()), room_gib, first, *more)
+    folders = (str(cache_folder()), str(config_folder()))
+    given = (str(paths.folder), threads, *folders, room_gib, first, *more)
     process = _CONTEXT.Process(target=_be_worker, args=given, daemon=True)
     process.start()
     return process

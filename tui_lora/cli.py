@@ -20,6 +20,7 @@ from tui_lora.cli_control import Accept, Session
 from tui_lora.cli_control import add_to as add_control
 from tui_lora.cli_eval import add_to as add_eval
 from tui_lora.cli_export import add_to as add_export
+from tui_lora.cli_fit import add_to as add_fit
 from tui_lora.cli_peek import add_to as add_peek
 from tui_lora.cli_queue import add_to as add_queue
 from tui_lora.cli_report import add_to as add_report
@@ -156,57 +157,7 @@ add_export(app, _root)
 add_eval(app, _root)
 add_peek(app, _root)
 add_report(app, _root)
-
-
-@app.command()
-def fit(
-    what: Annotated[
-        str | None, typer.Argument(metavar="[SPEC.yaml|SESSION]", help="A run spec or a session.")
-    ] = None,
-    preset: Annotated[str | None, typer.Option(metavar="P", help="Ask about a preset.")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="lora.r=16", help="Change a setting; may be repeated."),
-    ] = None,
-    card: Annotated[
-        str | None,
-        typer.Option(metavar="16GiB|T4", help="A card by size or name; else the one that is here."),
-    ] = None,
-    check: Annotated[
-        bool,
-        typer.Option(
-            "--check", help="Measure it here: two steps and an evaluation on your longest rows."
-        ),
-    ] = False,
-    history: Annotated[
-        bool,
-        typer.Option("--history", help="What runs on this machine took, beside the predictions."),
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Will it fit: the memory that a run takes at its peak, part by part."""
-    if history:
-        from tui_lora.headless.fit_history import history as show
-
-        raise typer.Exit(show(json_wanted=as_json))
-    if check:
-        from tui_lora.headless.fit_check import fit_check
-
-        raise typer.Exit(
-            fit_check(
-                _root(),
-                what=what,
-                preset=preset,
-                changes=set_ or [],
-                card=card,
-                json_wanted=as_json,
-            )
-        )
-    from tui_lora.headless.fit import fit as ask
-
-    raise typer.Exit(
-        ask(_root(), what=what, preset=preset, changes=set_ or [], card=card, json_wanted=as_json)
-    )
+add_fit(app, _root)
 
 
 @app.command()

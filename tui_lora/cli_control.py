@@ -16,6 +16,15 @@ Accept = Annotated[
         help="Go on though rows, libraries, settings or the device are not as they were.",
     ),
 ]
+KillAfter = Annotated[
+    float | None,
+    typer.Option(
+        "--kill-after",
+        metavar="SECONDS",
+        min=0,
+        help="Not gone by then: SIGTERM, and as much later SIGKILL.",
+    ),
+]
 Detach = Annotated[bool, typer.Option("--detach", help="Start the worker and return.")]
 
 
@@ -23,14 +32,14 @@ def add_to(app: typer.Typer, root: Callable[[], Path]) -> None:
     """Give `app` these verbs; `root` tells the sessions folder once a verb is called."""
 
     @app.command()
-    def pause(session: Session) -> None:
+    def pause(session: Session, kill_after: KillAfter = None) -> None:
         """Save a checkpoint, end the worker and free its card; `resume` goes on from there.
 
         Ctrl-C leaves the order standing.
         """
         from tui_lora.headless import control
 
-        raise typer.Exit(control.pause(root(), session))
+        raise typer.Exit(control.pause(root(), session, kill_after=kill_after))
 
     @app.command()
     def resume(
@@ -86,15 +95,7 @@ def add_to(app: typer.Typer, root: Callable[[], Path]) -> None:
             typer.Option("--discard", help="End at once and save nothing; asks, or needs --yes."),
         ] = False,
         yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-        kill_after: Annotated[
-            float | None,
-            typer.Option(
-                "--kill-after",
-                metavar="SECONDS",
-                min=0,
-                help="Not gone by then: SIGTERM, and as much later SIGKILL.",
-            ),
-        ] = None,
+        kill_after: KillAfter = None,
     ) -> None:
         """Finish the step, save, and end the run; `resume` goes on from there.
 

@@ -18,7 +18,7 @@ from tests.pty_terminal import Terminal
 from tests.recorded import done_session, finish, make_session, opening, steps, write
 from tests.shell import called
 from tui_lora.core.errors import UserError
-from tui_lora.core.orders import ORDERS, ChangeSpec, Order
+from tui_lora.core.orders import ORDERS, ChangeSpec, Order, Pause, Stop
 from tui_lora.headless import control, verbs
 from tui_lora.store import launch
 from tui_lora.store.checkpoints import seal
@@ -120,13 +120,20 @@ def test_on_a_terminal_it_asks(
     assert [order.type for order in given(run)] == orders
 
 
-def test_a_deaf_worker_is_ended_rung_by_rung(run: SessionPaths) -> None:
+@pytest.mark.parametrize(("verb", "order"), [("stop", Stop), ("pause", Pause)])
+def test_a_deaf_worker_is_ended_rung_by_rung(
+    run: SessionPaths, verb: str, order: type[Order]
+) -> None:
+    """From the order that was given: who climbs on from a pause asks for no stop."""
     with worker(run, deaf=True) as process:
-        done = tui_lora(run, "stop", "run", "--kill-after", "0.3")
+        done = tui_lora(run, verb, "run", "--kill-after", "0.3")
         assert process.wait(60) == -signal.SIGKILL
+    given = [ORDERS.decode(line).message for line in run.orders.read_bytes().splitlines()]
+    assert [type(one) for one in given] == [order]
     said = done.stdout
     assert done.returncode == 1
-    assert said.index("asked to stop") < said.index("SIGTERM sent") < said.index("SIGKILL sent")
+    steps = [f"asked to {verb}", "SIGTERM follows in 0.3 s", "SIGTERM sent", "SIGKILL sent"]
+    assert sorted(steps, key=said.index) == steps
     assert "SIGKILL follows in 0.3 s" in said
     assert "run: interrupted" in said
     assert "50 steps, about" in said

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.faults.blows import SmallDisk, small_disk
-from tests.recorded import done_session, make_session
+from tests.recorded import done_session, finish, make_session
 from tests.ui.conftest import picture, until
 from tui_lora.core.errors import UserError
 from tui_lora.core.queue import Queued
-from tui_lora.store import sessions
+from tui_lora.store import runs, sessions
 from tui_lora.store.queue_file import say
 from tui_lora.store.spec_file import read_spec
 from tui_lora.ui.app import TuiLora
@@ -53,6 +53,8 @@ def read_only(disk: SmallDisk) -> None:
 def test_it_is_refused_by_name_and_shown(disk: SmallDisk, spoil: object, why: str) -> None:
     root = disk.folder
     spec = read_spec(root / "done" / "run.yaml")
+    paused = make_session(root, "paused")
+    finish(paused, 20, verdict="paused")
     spoil(disk)  # type: ignore[operator]
     before = sorted(path.name for path in root.iterdir())
     with pytest.raises(UserError) as refused:
@@ -60,6 +62,9 @@ def test_it_is_refused_by_name_and_shown(disk: SmallDisk, spoil: object, why: st
     assert str(root) in str(refused.value)
     assert why in str(refused.value)
     assert "--sessions FOLDER" in str(refused.value)
+    with pytest.raises(UserError, match=f"paused cannot be written to {paused.folder}: {why}"):
+        runs.resume(paused)
+    assert not paused.log.exists()
     with pytest.raises(UserError, match="the queue could not be written"):
         say(root, Queued, "done", card="0")
     with pytest.raises(UserError):
@@ -68,7 +73,8 @@ def test_it_is_refused_by_name_and_shown(disk: SmallDisk, spoil: object, why: st
     assert sorted({path.name for path in root.iterdir()} - {"queue.jsonl"}) == before
 
     listed = command(root, "ls", "--json")
-    assert [row["status"] for row in json.loads(listed.stdout)] == ["done"]
+    statuses = {row["name"]: row["status"] for row in json.loads(listed.stdout)}
+    assert statuses == {"done": "done", "paused": "paused"}
     started = command(root, "train", "--preset", "quickstart", "--detach")
     assert started.returncode == 2, started.stderr
     assert str(root) in started.stderr

@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from tui_lora.core.errors import UserError
-from tui_lora.store.checkpoints import checkpoints, folder_name, newest_whole, prune, seal
+from tui_lora.store.checkpoints import (
+    checkpoints,
+    damage,
+    folder_name,
+    keep_apart,
+    known_files,
+    newest_whole,
+    none_is_whole,
+    prune,
+    seal,
+)
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.pins import pin, pinned
 from tui_lora.store.removal import remove_checkpoint
@@ -39,9 +49,31 @@ def test_a_damaged_one_never_pushes_out_a_whole_one(tmp_path: Path) -> None:
     assert found is not None
     assert found.step == 4
     assert "step-000008: weights has 0 of 8 bytes" in passed[0]
-    save(tmp_path, 5)
-    assert prune(tmp_path, keep=1, newest=5) == [4, 8]
-    assert kept(tmp_path) == [5]
+    save(tmp_path, 9)
+    assert keep_apart(tmp_path, 4, {9}) == ["passed-over-step-000008"]
+    assert prune(tmp_path, keep=2, newest=9) == []
+    assert kept(tmp_path) == [4, 9]
+    # It is not deleted: who knows what it is may look into it.
+    assert (tmp_path / "passed-over-step-000008" / "manifest.json").is_file()
+
+
+def test_those_beyond_the_newest_stay(tmp_path: Path) -> None:
+    for step in (2, 4, 8):
+        save(tmp_path, step)
+    assert prune(tmp_path, keep=1, newest=4) == [2]
+    assert kept(tmp_path) == [4, 8]
+
+
+def test_a_manifest_that_is_nested_for_ever_is_passed_over(tmp_path: Path) -> None:
+    save(tmp_path, 4)
+    nested = save(tmp_path, 8)
+    (nested / "manifest.json").write_text("[" * 200_000)
+    found, passed = newest_whole(tmp_path)
+    assert found is not None
+    assert (found.step, passed) == (4, ["step-000008: it was never finished"])
+    assert damage(nested) == "its manifest cannot be read"
+    assert known_files(nested) == []
+    assert none_is_whole(tmp_path) == []
 
 
 def test_those_that_are_spared_stay_beside_the_last_ones(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tui_lora.core.errors import UserError
 from tui_lora.core.events import EVENTS, Notice
 from tui_lora.core.orders import ORDERS, Stop
 from tui_lora.core.status import Status
-from tui_lora.store import adapters, launch, queue_file, runs, sessions
+from tui_lora.store import adapters, doctor_report, inside, launch, queue_file, runs, sessions
 from tui_lora.store.adapter_files import check_adapter_files
 from tui_lora.store.checkpoints import MANIFEST, checkpoints, damage, seal
 from tui_lora.store.journal import MAX_LINE_BYTES, Appender, Tail, append_line
@@ -83,6 +83,33 @@ def test_a_session_with_a_link_out_is_not_started(
         launch.start_training(paths)
     assert outside.read_text() == before
     assert [file.name for file in outside.parent.iterdir()] == ["file"]
+
+
+def test_a_session_of_more_files_than_are_looked_at_is_not_started(
+    paths: SessionPaths, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The link may be the last of them."""
+    monkeypatch.setattr(inside, "AT_MOST", 50)
+    for number in range(60):
+        (paths.folder / f"a{number}").mkdir()
+    linked(paths.log, outside)
+    with pytest.raises(UserError, match="mine holds more than 50 files and folders"):
+        launch.start_training(paths)
+    assert outside.read_text() == OUTSIDE
+
+
+def test_a_report_shows_nothing_behind_a_link_and_waits_for_no_pipe(
+    paths: SessionPaths, outside: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.txt"
+    linked(paths.log, outside)
+    with pytest.raises(UserError, match=r"worker\.log is a link that leads out of mine"):
+        doctor_report.write(report, (), paths)
+    assert not report.exists()
+    paths.log.unlink()
+    os.mkfifo(paths.log)
+    doctor_report.write(report, (), paths)
+    assert "last lines of worker.log ==\n(not a file)" in report.read_text()
 
 
 def test_nothing_is_written_through_a_link(paths: SessionPaths, outside: Path) -> None:

@@ -22,17 +22,19 @@ from tui_lora.store.journal import Tail
 from tui_lora.store.ladder import Ladder, Rung, begun, climb, patience
 from tui_lora.store.orders import OrdersGiven, waiting
 from tui_lora.store.paths import SessionPaths
+from tui_lora.store.process_began import started_ticks
 from tui_lora.store.sudden_end import boot_id
 
 DEAF = """
 import json, os, signal, sys
 from pathlib import Path
-from tui_lora.store import launch, lock
+from tui_lora.store import lock
+from tui_lora.store.process_began import started_ticks
 from tui_lora.store.sudden_end import boot_id
 folder = Path(sys.argv[1])
 signal.signal(signal.SIGTERM, lambda *_: print("terminated", flush=True))
 lock.hold(folder / "worker.lock")
-me = {"pid": os.getpid(), "started_ticks": launch.started_ticks(os.getpid()), "boot_id": boot_id()}
+me = {"pid": os.getpid(), "started_ticks": started_ticks(os.getpid()), "boot_id": boot_id()}
 (folder / "worker.json").write_text(json.dumps(me))
 print("held", flush=True)
 sys.stdin.read()
@@ -122,7 +124,7 @@ def test_a_number_that_was_given_anew_is_never_signalled(deaf: Deaf) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=-1
     ) as other:
-        told(deaf.paths, pid=other.pid, started_ticks=launch.started_ticks(other.pid))
+        told(deaf.paths, pid=other.pid, started_ticks=started_ticks(other.pid))
         with pytest.raises(UserError, match=f"held by process {deaf.process.pid}"):
             launch.signal_worker(deaf.paths, signal.SIGKILL)
         assert other.poll() is None

@@ -68,10 +68,11 @@ held = lock.hold(paths.lock)
 sys.executable = sys.argv[2]
 try:
     asked = launch.asked_of({"training.micro_batch": 2}, "Memory ran out.", ["rows"])
-    launch.train_on(
-        paths, held, [*asked, "--retry", "2", "--heard", "17"],
-        {**os.environ, "CUDA_VISIBLE_DEVICES": "3"},
-    )
+    with launch.sigterm_waits():
+        launch.train_on(
+            paths, held, [*asked, "--retry", "2", "--heard", "17"],
+            {**os.environ, "CUDA_VISIBLE_DEVICES": "3"},
+        )
 except OSError as error:
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     print(error.strerror, len(blocked), os.get_inheritable(held))

@@ -1,4 +1,4 @@
-"""The bell rings once when a run that was seen running has ended, and at nothing else."""
+"""The bell rings once when a run that was seen running has ended, chosen or not."""
 
 from __future__ import annotations
 
@@ -6,34 +6,33 @@ from pathlib import Path
 
 import pytest
 
+from tests.obedient import worker
 from tests.recorded import done_session, make_session, opening, steps, write
-from tests.ui.conftest import run_of, show
+from tests.ui.conftest import until
+from tui_lora.core.orders import Pause, Stop
 from tui_lora.core.status import Status
+from tui_lora.store import sessions
+from tui_lora.ui import feed
 from tui_lora.ui.app import TuiLora
 
 
 async def test_it_rings_once_for_each_end(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that had ended before are silent."""
     rung: list[str] = []
-    paths = make_session(root, "live")
-    write(paths, opening(400), steps(1, 250, 400))
-    app = TuiLora(root, session=paths, live=False)
+    monkeypatch.setattr(feed, "ENDS_EVERY_S", 0.05)
+    done_session(root, "before")
+    chosen, other = (make_session(root, name) for name in ("chosen", "other"))
+    for paths in (chosen, other):
+        write(paths, opening(400), steps(1, 250, 400))
+    app = TuiLora(root, session=chosen)
     monkeypatch.setattr(app, "bell", lambda: rung.append("bell"))
-    async with app.run_test() as pilot:
-        await show(pilot, run_of(paths, Status.RUNNING))
-        await show(pilot, run_of(paths, Status.HOLDING))
-        assert rung == []
-        await show(pilot, run_of(paths, Status.PAUSED))
-        await show(pilot, run_of(paths, Status.INTERRUPTED))
-        assert rung == ["bell"]
-
-
-async def test_a_run_that_had_ended_before_is_silent(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rung: list[str] = []
-    paths = done_session(root)
-    app = TuiLora(root, session=paths, live=False)
-    monkeypatch.setattr(app, "bell", lambda: rung.append("bell"))
-    async with app.run_test() as pilot:
-        await show(pilot, run_of(paths))
-        assert rung == []
+    with worker(chosen), worker(other):
+        async with app.run_test() as pilot:
+            await until(pilot, lambda: app.run_now and app.run_now.status is Status.RUNNING)
+            assert rung == []
+            sessions.give(other, Stop)
+            await until(pilot, lambda: rung)
+            sessions.give(chosen, Pause)
+            await until(pilot, lambda: rung[1:])
+            await until(pilot, lambda: app.run_now and app.run_now.status is Status.PAUSED)
+            assert rung == ["bell", "bell"]

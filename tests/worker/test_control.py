@@ -25,6 +25,28 @@ LONG = {
 }
 
 
+class NoRoomAtFirst:
+    """The disk has no room for the first checkpoint that is wanted, and for those after it."""
+
+    def __call__(self) -> None:
+        from collections import namedtuple
+
+        from tui_lora.worker import saving
+
+        room, usage = namedtuple("room", "free"), saving.shutil.disk_usage
+        look = saving.Saving._look_for_room
+
+        def first(self_: saving.Saving) -> None:
+            saving.Saving._look_for_room = look  # type: ignore[method-assign]
+            saving.shutil.disk_usage = lambda _: room(10)  # type: ignore[assignment,misc]
+            try:
+                look(self_)
+            finally:
+                saving.shutil.disk_usage = usage
+
+        saving.Saving._look_for_room = first  # type: ignore[method-assign]
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "sessions"
@@ -74,6 +96,56 @@ def test_a_hold_keeps_everything_and_changes_nothing(
         assert workers.finish(worker) == 0
     assert view_of(paths).verdict == "done"
     assert equal(paths, whole)
+
+
+def test_a_hold_takes_no_step_for_a_checkpoint_however_often_it_is_asked_for(
+    root: Path, tiny_model: Path, rows: Path
+) -> None:
+    """The card may be lent to a chat by then; so too where the disk takes none."""
+    paths = sessions.create(root, "held", tiny_spec(tiny_model, rows, **LONG))
+    worker = workers.start(paths, first=NoRoomAtFirst())
+    try:
+        wait_for(paths, lambda view: view.step >= 1)
+        sessions.give(paths, Hold)
+        step = wait_for(paths, lambda view: view.holding).step
+        said = []
+        for _ in range(3):
+            order = sessions.give(paths, SaveCheckpoint)
+            view = wait_for(paths, lambda view, order=order: order.id in view.answers)
+            said.append(view.answers[order.id])
+        assert [answer.ok for answer in said] == [False, True, True]
+        assert "No space left" in said[0].message
+        longer = sessions.give(paths, ChangeSpec, changes={"evaluation.log_every_steps": 7})
+        wait_for(paths, lambda view: longer.id in view.answers)
+        sessions.give(paths, Discard)
+        assert workers.finish(worker) == 0
+    finally:
+        worker.kill()
+    view = view_of(paths)
+    assert (view.step, view.checkpoint_steps) == (step, [step])
+
+
+def test_a_change_that_needs_a_checkpoint_is_refused_without_one(
+    root: Path, tiny_model: Path, rows: Path
+) -> None:
+    """The run goes on as it was, and says so; asked once more there is room."""
+    paths = sessions.create(root, "longer", tiny_spec(tiny_model, rows, **LONG))
+    worker = workers.start(paths, first=NoRoomAtFirst())
+    try:
+        wait_for(paths, lambda view: view.step >= 1)
+        order = sessions.give(paths, ChangeSpec, changes={"training.max_steps": 60})
+        view = wait_for(paths, lambda view: order.id in view.answers)
+        answer = view.answers[order.id]
+        assert not answer.ok
+        assert "No space left on device" in answer.message
+        assert answer.message.endswith("It goes on as it was")
+        wait_for(paths, lambda now: now.step > view.step + 5)
+        again = sessions.give(paths, ChangeSpec, changes={"training.max_steps": 3000})
+        view = wait_for(paths, lambda view: again.id in view.answers)
+        assert view.answers[again.id].ok
+        assert view.answers[again.id].message.endswith(", and loading anew with it")
+    finally:
+        worker.kill()
 
 
 def test_a_held_run_can_be_paused(root: Path, tiny_model: Path, rows: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests import workers
 from tests.faults.blows import DieAtName
 from tests.workers import tiny_spec, view_of, wait_for
+from tui_lora.core.errors import UserError
 from tui_lora.core.events import EVENTS, AttemptStarted, OrderAnswered
 from tui_lora.core.guards_spec import HooksSpec
 from tui_lora.core.orders import (
@@ -20,13 +21,14 @@ from tui_lora.core.orders import (
     GoOn,
     Hold,
     Order,
+    Pause,
     Peek,
     SaveCheckpoint,
     Stop,
 )  # fmt: skip
 from tui_lora.core.queue import Queued
 from tui_lora.core.status import Status
-from tui_lora.store import launch, sessions
+from tui_lora.store import hooks, launch, lock, sessions
 from tui_lora.store.journal import Tail, append_line
 from tui_lora.store.orders import waiting
 from tui_lora.store.paths import SessionPaths
@@ -35,6 +37,13 @@ from tui_lora.store.spec_file import read_spec
 from tui_lora.store.sudden_end import why_it_ended
 
 pytestmark = pytest.mark.model
+
+
+@pytest.fixture(autouse=True)
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUI_LORA_CONFIG", str(tmp_path / "config"))
+    for command in ("cat gate", "echo heard > heard.txt"):
+        hooks.confirm(command)
 
 
 @pytest.fixture
@@ -87,12 +96,80 @@ def test_what_waits_as_a_run_loads_anew_is_answered(
     orders.append(Peek(id="peek", t=1.0, prompt="Well?"))
     for order in orders:
         append_line(paths.orders, ORDERS.encode(order))
-    monkeypatch.setattr(launch, "train_on", lambda *_: None)
+    monkeypatch.setattr(launch, "train_on", lambda *_, **__: None)
     anew = Anew(paths, 0, (), {}, reporter, inbox, Outcome(1, 0))
     anew.begin(Retry(1, {"training.micro_batch": 1}, ""))
     told = [EVENTS.decode(line).message for line in Tail(paths.events).read()]
     answered = {one.id: one.ok for one in told if isinstance(one, OrderAnswered)}
     assert answered == {order.id: False for order in orders}
+
+
+@pytest.mark.parametrize("asked", ["an order", "a signal"])
+def test_an_end_that_is_asked_for_as_a_run_loads_anew_is_not_lost(
+    paths: SessionPaths, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    """The new worker would begin behind the order, and without the signal."""
+    from tui_lora.worker.anew import Anew
+    from tui_lora.worker.inbox import Inbox
+    from tui_lora.worker.outcome import Outcome
+    from tui_lora.worker.reporter import Reporter
+    from tui_lora.worker.retry import Retry
+
+    became: list[object] = []
+    monkeypatch.setattr(os, "execve", lambda *given: became.append(given))
+    inbox, reporter = Inbox(paths.orders), Reporter(paths.events)
+    held = lock.hold(paths.lock)
+    append_line(paths.orders, ORDERS.encode(Hold(id="hold", t=1.0)))
+    if asked == "an order":
+        # It comes while the hold before it is answered.
+        append_line(paths.orders, ORDERS.encode(Pause(id="pause", t=1.0)))
+    else:
+        # Another thread may take the signal though this one holds it back.
+        monkeypatch.setattr(lock, "keep_beyond", lambda _: inbox._terminated(15, None))
+    outcome = Outcome(1, 0)
+    anew = Anew(paths, held, (), {}, reporter, inbox, outcome)
+    anew.begin(Retry(0, {"training.max_steps": 60}, ""))
+    assert became == []
+    assert inbox.stopping
+    outcome.ended_first(inbox, 7)
+    told = "paused as you asked" if asked == "an order" else "stopped the system asked for it"
+    assert f"{outcome.verdict} {outcome.message}".startswith(told)
+    assert outcome.message.endswith("before it loaded anew; it goes on from step 7")
+
+
+@pytest.mark.parametrize("who", ["a viewer", "the system"])
+def test_a_signal_makes_no_stop_of_a_pause(paths: SessionPaths, who: str) -> None:
+    """The adapter is not written and the queue waits: the card is wanted."""
+    from tui_lora.worker.inbox import Inbox
+
+    inbox = Inbox(paths.orders, signalled=lambda: who == "a viewer")
+    append_line(paths.orders, ORDERS.encode(Pause(id="pause", t=1.0)))
+    inbox.read()
+    inbox._terminated(signal.SIGTERM, None)
+    assert (inbox.ending, inbox.stop_reason) == ("pause", "as you asked")
+    assert inbox.terminated == (who == "the system")
+    # But who orders a stop after it means that.
+    append_line(paths.orders, ORDERS.encode(Stop(id="stop", t=2.0)))
+    inbox.read()
+    assert inbox.ending == "stop"
+
+
+def test_a_worker_that_cannot_begin_leaves_a_word(paths: SessionPaths) -> None:
+    """And lets the queue go on."""
+    paths.worker.mkdir()
+    assert workers.train(paths) == 1
+    result = sessions.read_result(paths)
+    assert result is not None
+    assert "worker.json could not be written" in result.message
+    assert (sessions.status_of(paths), view_of(paths).attempt) == (Status.FAILED, 1)
+
+
+def test_who_starts_a_worker_that_cannot_begin_is_told(
+    paths: SessionPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths.events.mkdir()
+    with pytest.raises(UserError, match=r"ended at once \(exit code 1\).*Is a directory"):
+        launch.start_training(paths, devices="cpu")
 
 
 def test_while_the_user_s_command_runs_the_worker_says_so_and_answers(

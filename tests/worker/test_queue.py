@@ -11,14 +11,16 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import pairwise
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.workers import view_of
 from tui_lora.core.events import AttemptFinished, AttemptStarted
+from tui_lora.core.orders import Pause
 from tui_lora.core.spec import parse_spec
 from tui_lora.core.status import Status
 from tui_lora.store import lock, queue, queue_now, sessions
@@ -92,16 +94,58 @@ def test_each_lets_the_next_begin_when_it_is_gone(
         assert made.stat().st_mode & 0o077 == 0
 
 
-def test_a_killed_one_holds_the_queue_up_until_somebody_starts_it(
-    tmp_path: Path, rows: Path, hub: socket.socket
-) -> None:
-    killed, next_one = make(tmp_path, rows, "killed", "next")
-    queue.put_in(tmp_path, killed)
-    queue.put_in(tmp_path, next_one)
-    pid = lock.holder(killed.lock)
+def killed(paths: SessionPaths) -> None:
+    pid = lock.holder(paths.lock)
     assert pid
     os.kill(pid, signal.SIGKILL)
-    until(lambda: lock.holder(killed.lock) is None)
+    until(lambda: lock.holder(paths.lock) is None)
+
+
+def guards(paths: SessionPaths) -> list[psutil.Process]:
+    """Processes that wait for the end of the session's worker."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            words = process.cmdline()
+            if "--guard" in words and str(paths.folder.parent) in words and paths.name in words:
+                found.append(process)
+    return found
+
+
+def test_it_goes_on_after_one_that_was_killed(
+    tmp_path: Path, rows: Path, hub: socket.socket
+) -> None:
+    """Whoever waits for that is one process, and small."""
+    first, second, third = make(tmp_path, rows, "first", "second", "third")
+    for paths in (first, second, third):
+        queue.put_in(tmp_path, paths)
+    until(lambda: len(guards(first)) == 1 and guards(first)[0].num_fds() > 4)
+    assert guards(first)[0].memory_info().rss < 40 << 20
+    killed(first)
+    until(lambda: sessions.status_of(second) is Status.RUNNING)
+    assert sessions.status_of(first) is Status.INTERRUPTED
+    # That one saw by itself, as it began, that somebody waits for it.
+    until(lambda: guards(second))
+    killed(second)
+    until(lambda: sessions.status_of(third) is Status.RUNNING)
+    assert read_queue(tmp_path).cards() == ()
+    hub.close()
+    until(lambda: ended(third))
+
+
+def test_a_killed_one_that_was_to_be_paused_holds_the_queue_up(
+    tmp_path: Path, rows: Path, hub: socket.socket
+) -> None:
+    paused, next_one = make(tmp_path, rows, "paused", "next")
+    queue.put_in(tmp_path, paused)
+    queue.put_in(tmp_path, next_one)
+    until(lambda: guards(paused))
+    sessions.give(paused, Pause)
+    killed(paused)
+    until(lambda: not guards(paused))
+    said = "the queue waits, since paused was to be paused, for the card to be free"
+    assert said in paused.log.read_text()
+    assert sessions.status_of(next_one) is Status.QUEUED
     assert not queue_now.stalled(tmp_path, "0")
     for path in tmp_path.rglob("*"):
         os.utime(path, (1, 1))
@@ -113,10 +157,10 @@ def test_a_killed_one_holds_the_queue_up_until_somebody_starts_it(
     queue.put_in(tmp_path, last)
     os.kill(lock.holder(next_one.lock) or 0, signal.SIGTERM)
     hub.close()
-    until(lambda: ended(next_one))
+    until(lambda: ended(next_one) and not guards(next_one))
     assert sessions.status_of(last) is Status.QUEUED
-    said = [line.text for line in view_of(next_one).log]
-    assert any("the system ended this run: last is next" in text for text in said), said
+    said_so = [line.text for line in view_of(next_one).log]
+    assert any("the system ended this run: last is next" in text for text in said_so), said_so
     assert "queue" not in next_one.log.read_text()
 
 

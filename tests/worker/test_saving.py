@@ -19,6 +19,8 @@ from tui_lora.store import sessions
 from tui_lora.store.checkpoints import MANIFEST, checkpoints
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.pins import pin
+from tui_lora.worker import saving
+from tui_lora.worker.outcome import Outcome
 
 pytestmark = pytest.mark.model
 
@@ -141,12 +143,13 @@ class FullFrom:
         from tui_lora.worker import saving
 
         room = namedtuple("room", "free")
-        really = saving.Saving.save
+        really, usage = saving.Saving.save, saving.shutil.disk_usage
 
         def save(self_: saving.Saving, write: object) -> None:
             full = self_._trainer.state.global_step in self.steps
             saving.shutil.disk_usage = lambda _: room(10 if full else 1 << 40)  # type: ignore[assignment,misc]
             really(self_, write)  # type: ignore[arg-type]
+            saving.shutil.disk_usage = usage
 
         saving.Saving.save = save  # type: ignore[method-assign]
 
@@ -171,6 +174,54 @@ def test_done_is_said_with_what_it_lacks(spec: RunSpec, tmp_path: Path) -> None:
     assert "the checkpoint of step 4 could not be written: No space left" in result.message
     assert "Made longer, it goes on from step 3." in result.message
     assert "The run ends all the same" in told(paths)
+
+
+@dataclass(frozen=True)
+class NoRoom:
+    """The disk has so many bytes for all that is written from the first step on."""
+
+    free: int
+
+    def __call__(self) -> None:
+        from collections import namedtuple
+
+        from tui_lora.worker import saving
+
+        room = namedtuple("room", "free")
+        saving.shutil.disk_usage = lambda _: room(self.free)  # type: ignore[assignment,misc]
+
+
+@pytest.mark.parametrize("lacks", ["the adapter", "the optimizer's state"])
+def test_the_room_for_the_first_one_and_the_adapter_is_looked_at_before(
+    spec: RunSpec, whole: SessionPaths, tmp_path: Path, lacks: str
+) -> None:
+    """By what is trained and what the optimizer holds, whose file is a little larger."""
+    first = checkpoints(whole.checkpoints)[0].folder
+    adapter, optimizer = (
+        (first / name).stat().st_size for name in ("adapter_model.safetensors", "optimizer.pt")
+    )
+    spare = saving._SPARE_BYTES
+    free = spare + adapter // 2 if lacks == "the adapter" else spare + adapter + optimizer // 2
+    paths = sessions.create(tmp_path, "full", spec)
+    code = workers.finish(workers.start(paths, first=NoRoom(free)))
+    assert checkpoints(paths.checkpoints) == []
+    assert "no checkpoint at step 1: No space left on device (" in told(paths)
+    result = sessions.read_result(paths)
+    assert result is not None
+    if lacks == "the adapter":
+        assert code == 1
+        assert "the adapter could not be written: No space left on device (" in result.message
+    else:
+        assert result.verdict == "done"
+        assert "Made longer, it has no checkpoint, so it would begin anew." in result.message
+
+
+def test_what_is_said_of_an_end_is_what_a_resume_finds(whole: SessionPaths, tmp_path: Path) -> None:
+    paths = broken_off(whole, tmp_path / "other")
+    (paths.checkpoints / "step-000003" / "optimizer.pt").write_bytes(b"")
+    outcome = Outcome(2, 1)
+    outcome.discarded(paths, "as you asked")
+    assert outcome.message == "without saving, as you asked; it goes on from step 1"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests import workers
+from tests.worker.test_saving import NoRandomState
 from tests.workers import tiny_spec, view_of, wait_for
 from tui_lora.core.status import Status
 from tui_lora.store import sessions
@@ -210,6 +211,30 @@ def test_a_run_goes_on_in_the_middle_of_an_epoch_with_the_rows_that_are_left(
     assert view.last_step.loss == pytest.approx(unbroken.last_step.loss, rel=1e-5)
     assert not equal(halved, whole)
     assert close(halved, whole)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("scheme", "dropout"), [("nf4", 0.0), ("nf4", 0.1), ("none", 0.1)])
+def test_packed_it_goes_on_bit_for_bit_with_dropout_and_in_four_bits(
+    root: Path, tiny_model: Path, rows: Path, scheme: str, dropout: float
+) -> None:
+    """Accumulated, in the midst of the second epoch."""
+    spec = tiny_spec(
+        tiny_model, rows, quantization__scheme=scheme, lora__dropout=dropout,
+        training__packing=True, training__max_length=128, training__max_steps=8,
+        evaluation__save_every_steps=1, evaluation__keep=10,
+    )  # fmt: skip
+    whole = sessions.create(root, "whole", spec)
+    assert workers.train(whole) == 0, whole.log.read_text()[-2000:]
+    same = as_it_was_at(4, whole, "same")
+    assert workers.train(same) == 0, same.log.read_text()[-2000:]
+    assert view_of(same).resumed_from == 4
+    assert equal(same, whole)
+    if dropout:
+        # It is drawn, so that it has to be drawn on where it stood.
+        other = as_it_was_at(4, whole, "other")
+        assert workers.finish(workers.start(other, first=NoRandomState())) == 0
+        assert not equal(other, whole)
 
 
 def test_kill_9_is_seen_and_the_last_whole_checkpoint_is_taken(

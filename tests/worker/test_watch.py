@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests import workers
 from tests.workers import tiny_spec, view_of
+from tui_lora.core.events import Evaluated
+from tui_lora.core.guards_spec import GuardsSpec
 from tui_lora.core.status import Status
-from tui_lora.store import sessions
+from tui_lora.store import hooks, sessions
 from tui_lora.store.checkpoints import checkpoints
+from tui_lora.worker.progress import Progress
 
 pytestmark = pytest.mark.model
 
+COMMAND = 'echo "$TUI_LORA_VERDICT in $TUI_LORA_SESSION" > heard.txt; echo said'
+
 
 def test_a_guard_pauses_and_the_hook_hears_of_it(
-    tmp_path: Path, tiny_model: Path, rows: Path
+    tmp_path: Path, tiny_model: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No disk has so much room as is asked for here."""
+    monkeypatch.setenv("TUI_LORA_CONFIG", str(tmp_path / "config"))
+    hooks.confirm(COMMAND)
     spec = tiny_spec(
         tiny_model, rows, training__max_steps=2000, evaluation__every_steps=5000,
         guards__disk="pause", guards__disk_gib=100_000.0, guards__wall_clock="warn",
         guards__wall_clock_hours=1e-9,
-        hooks__on_finish='echo "$TUI_LORA_VERDICT in $TUI_LORA_SESSION" > heard.txt; echo said',
+        hooks__on_finish=COMMAND,
     )  # fmt: skip
     paths = sessions.create(tmp_path, "watched", spec)
     assert workers.train(paths) == 0
@@ -37,6 +45,32 @@ def test_a_guard_pauses_and_the_hook_hears_of_it(
     assert (paths.folder / "heard.txt").read_text() == f"paused in {paths.folder}\n"
     assert "said" in paths.log.read_text()
     assert "hooks.on_finish: ended with exit code 0" in paths.log.read_text()
+
+
+def test_what_was_measured_before_a_resume_counts_on() -> None:
+    """As unbroken: the third evaluation above the best is told; what was told then is not again."""
+    from tui_lora.worker.watch import Watch
+
+    def seen(earlier: list[float], later: list[float]) -> list[str]:
+        measured = [
+            Evaluated(step=n, loss=loss, rows=1, seconds=1) for n, loss in enumerate(earlier)
+        ]
+        told: list[str] = []
+        trainer = SimpleNamespace(
+            progress=Progress(evaluations=measured), args=SimpleNamespace(),
+            reporter=SimpleNamespace(say=lambda event: told.append(event.guard)),
+        )  # fmt: skip
+        trainer.args.device = SimpleNamespace(type="cpu")
+        watch = Watch(trainer, GuardsSpec(overfitting="warn"))  # type: ignore[arg-type]
+        for step, loss in enumerate(later, len(earlier)):
+            trainer.current_eval_loss = lambda loss=loss: loss
+            watch.on_evaluate(trainer.args, SimpleNamespace(global_step=step), None)  # type: ignore[arg-type]
+        return told
+
+    curve = [1.5, 1.4, 1.6, 1.6, 1.7, 1.7]
+    for resumed_at in range(4):
+        assert seen(curve[:resumed_at], curve[resumed_at:]) == ["overfitting"], resumed_at
+    assert seen(curve[:5], curve[5:]) == []
 
 
 def test_a_hook_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

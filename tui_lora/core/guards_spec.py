@@ -15,7 +15,8 @@ class GuardsSpec(Section):
         "stop",
         "NaN or infinity",
         "The loss or the gradient norm is no number any more. Nothing that is trained after that "
-        "is worth anything, and the last good checkpoint is kept.",
+        "is worth anything, and the last good checkpoint is kept. Seen where the loss is logged: "
+        "so many steps late as evaluation.log_every_steps says.",
     )
     loss_spike: Action = setting(
         "warn",
@@ -63,8 +64,9 @@ class HooksSpec(Section):
     on_finish: str | None = setting(
         None,
         "when it ends",
-        "A command that the worker runs in the session's folder when an attempt ends, in whatever "
-        "way: by /bin/sh, with TUI_LORA_SESSION, TUI_LORA_VERDICT and TUI_LORA_MESSAGE set, for a "
-        "minute at most. It runs as you: read it before you start a spec of somebody else's.",
+        "A command that the worker runs in the session's folder when an attempt ends with a word: by "
+        "/bin/sh, with TUI_LORA_SESSION, TUI_LORA_VERDICT and TUI_LORA_MESSAGE set, for a minute "
+        "at most; not where the worker is killed or crashes. It runs as you, so each command is "
+        "shown and confirmed once on each machine before a run starts with it.",
         min_length=1,
     )

@@ -8,6 +8,7 @@ from tui_lora.core.errors import UserError
 from tui_lora.core.out_of_memory import changes_words
 from tui_lora.core.text import clean
 from tui_lora.headless.changes import changes_in
+from tui_lora.headless.confirming import with_its_command
 from tui_lora.headless.follow import to_stdout
 from tui_lora.headless.verbs import follow_to_end, print_progress
 from tui_lora.store import branch as branches
@@ -40,7 +41,7 @@ def branch(
     for note in plan.how.notes:
         to_stdout(clean(f"{name}: {note}."))
     made = branches.branch(root, paths, at, name, wanted)
-    runs.resume(made, on_progress=print_progress())
+    with_its_command(lambda: runs.resume(made, on_progress=print_progress()))
     if detach:
         to_stdout(f"{made.name} runs on its own. Watch it: tui-lora watch {made.name}")
         return 0

@@ -10,6 +10,7 @@ from tui_lora.core.errors import UserError
 from tui_lora.core.fields import get, put, read, settings
 from tui_lora.core.spec import RunSpec
 from tui_lora.core.text import clean
+from tui_lora.store import hooks
 from tui_lora.store.preflight import anchored
 from tui_lora.store.spec_file import spec_in
 
@@ -25,6 +26,9 @@ def changed(data: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
                 f"--set {clean(change)!r} has no value.", then="Write --set lora.r=16 and the like."
             )
         data = put(data, path, read(path, text) if path in known else text)
+        if path == hooks.SETTING and (command := get(data, path)):
+            # Who types it has read it.
+            hooks.confirm(command)
     return data
 
 

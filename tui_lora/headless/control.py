@@ -82,12 +82,13 @@ def stop(
     return _ended(run, Stop, said, kill_after)
 
 
-def pause(root: Path, name: str) -> int:
-    """Save a checkpoint, end the worker, free its card; `resume` goes on at the same step."""
+def pause(root: Path, name: str, *, kill_after: float | None = None) -> int:
+    """Save a checkpoint, end the worker, free its card; `resume` goes on at the same step.
+    `kill_after` as for `stop`: a signal makes no stop of a pause."""
     run = _Run(root, name)
     run.must_run()
     said = f"{name}: asked to pause; it finishes its step, saves a checkpoint and ends."
-    return _ended(run, Pause, said, None)
+    return _ended(run, Pause, said, kill_after)
 
 
 def hold(root: Path, name: str) -> int:
@@ -237,6 +238,9 @@ def _until_gone(run: _Run, ladder: Ladder, kill_after: float | None) -> None:
     name = run.paths.name
     began = climbed = time.monotonic()
     told = False
+    if kill_after is not None and ladder.next is not None:
+        signal = SIGNALS[ladder.next].name
+        to_stdout(f"{name}: not gone by then, {signal} follows in {duration(kill_after)}.")
     while run.look():
         now, here = time.time(), time.monotonic()
         if kill_after is not None and here - climbed >= kill_after and ladder.next is not None:
@@ -256,15 +260,22 @@ def _until_gone(run: _Run, ladder: Ladder, kill_after: float | None) -> None:
             told = True
             to_stdout(
                 f"{name}: nothing yet ({clean(patience(run.view).why)}); the order stands. To end "
-                f"it harder, step by step: tui-lora stop {name} --kill-after 60"
+                f"it harder, step by step: {_harder(ladder.order, name)}"
             )
         stuck = ladder.rung is Rung.KILLED and here - climbed > STUCK_S
         if stuck or (kill_after is None and here - began > PATIENT_S):
-            raise _still_there(run.paths, stuck=stuck)
+            raise _still_there(run.paths, ladder.order, stuck=stuck)
         time.sleep(POLL_S)
 
 
-def _still_there(paths: SessionPaths, *, stuck: bool) -> UserError:
+def _harder(order: Order, name: str) -> str:
+    """The command that climbs on from this order: another verb would be another order."""
+    verb = "pause" if isinstance(order, Pause) else "stop"
+    more = " --discard --yes" if isinstance(order, Discard) else ""
+    return f"tui-lora {verb} {name}{more} --kill-after 60"
+
+
+def _still_there(paths: SessionPaths, order: Order, *, stuck: bool) -> UserError:
     if stuck:
         return UserError(
             f"{paths.name} was killed, and is still there: a call of a driver or a disk hangs.",
@@ -276,7 +287,7 @@ def _still_there(paths: SessionPaths, *, stuck: bool) -> UserError:
         f"{paths.name} has not ended after ten minutes.",
         where=str(paths.log),
         then="It may still be loading or in a long step; the order stands. To end it harder: "
-        f"tui-lora stop {paths.name} --kill-after 60",
+        f"{_harder(order, paths.name)}",
         exit_code=1,
     )
 

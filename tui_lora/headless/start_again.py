@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tui_lora.core.changed import CHECKPOINTS, EVERYTHING, ChangedSince
 from tui_lora.core.errors import UserError
+from tui_lora.headless.confirming import with_its_command
 from tui_lora.headless.follow import to_stdout
 from tui_lora.store import runs
 from tui_lora.store.paths import SessionPaths
@@ -26,25 +27,21 @@ def start_again(
     terminal is asked, and a pipe refused. Raises UserError. `accept`: whatever may be, is; `anew`:
     it begins at its first step where none of its checkpoints is whole."""
     accepted = (*((EVERYTHING,) if accept else ()), *((CHECKPOINTS,) if anew else ()))
-    try:
-        runs.resume(
-            paths,
-            changes=changes,
-            reason=reason,
-            accept=accepted,
-            on_progress=on_progress,
+
+    def go(accepted: Collection[str]) -> None:
+        with_its_command(
+            lambda: runs.resume(
+                paths, changes=changes, reason=reason, accept=accepted, on_progress=on_progress
+            )
         )
+
+    try:
+        go(accepted)
     except ChangedSince as error:
         if not (error.acceptable and sys.stdin.isatty() and sys.stdout.isatty()):
             raise
         _ask(paths.name, error)
-        runs.resume(
-            paths,
-            changes=changes,
-            reason=reason,
-            accept=(*accepted, *error.keys),
-            on_progress=on_progress,
-        )
+        go((*accepted, *error.keys))
 
 
 def _ask(name: str, found: ChangedSince) -> None:

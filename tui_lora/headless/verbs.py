@@ -14,6 +14,7 @@ from tui_lora.core.spec import RunSpec
 from tui_lora.core.status import Status
 from tui_lora.core.text import UNKNOWN, clean, number, shorten_middle, size
 from tui_lora.headless.changes import changed, changes_in
+from tui_lora.headless.confirming import with_its_command
 from tui_lora.headless.follow import follow, to_stdout
 from tui_lora.headless.out_of_memory import ran_out_lines
 from tui_lora.headless.start_again import start_again
@@ -238,7 +239,9 @@ def _begin(
 
 def _started(root: Path, name: str, spec: RunSpec, base: Path, *, queued: bool) -> SessionPaths:
     make = runs.prepare if queued else runs.begin
-    paths = make(root, name, spec, base=base, on_progress=print_progress())
+    paths = with_its_command(
+        lambda: make(root, name, spec, base=base, on_progress=print_progress())
+    )
     to_stdout(
         f"session {paths.name}: {clean(spec.model.id)} learns from {clean(spec.dataset.path)}"
     )

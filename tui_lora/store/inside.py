@@ -13,11 +13,13 @@ from pathlib import Path
 from tui_lora.core.errors import UserError
 from tui_lora.core.text import clean
 
-_AT_MOST = 20_000
+AT_MOST = 20_000
+"""Files and folders that are looked at; what has more is refused."""
 
 
 def check_inside(folder: Path) -> None:
-    """Raises UserError for a session's or an adapter's folder in which a link leads out of it.
+    """Raises UserError for a session's or an adapter's folder in which a link leads out of it, and
+    for one that holds more than can be looked at.
 
     Files of the Hub's cache may be linked to: huggingface_hub does so.
     """
@@ -43,7 +45,12 @@ def _links(folder: Path) -> Iterator[Path]:
     for place, folders, files in os.walk(folder):
         for name in (*folders, *files):
             seen += 1
-            if seen > _AT_MOST:
-                return
+            if seen > AT_MOST:
+                raise UserError(
+                    f"{clean(folder.name)} holds more than {AT_MOST:,} files and folders, so "
+                    "whether a link in it leads out is not looked at.",
+                    where=clean(str(folder)),
+                    then="Nothing of ours makes so many: take out what is not its own.",
+                )
             if (found := Path(place) / name).is_symlink():
                 yield found

@@ -9,15 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from tui_lora.core.errors import UserError
-from tui_lora.core.text import clean
 from tui_lora.store import lock, signalled
 from tui_lora.store.inside import check_inside
+from tui_lora.store.last_words import last_words
 from tui_lora.store.paths import SessionPaths, expanded
+from tui_lora.store.process_began import started_ticks
 from tui_lora.store.sessions import read_worker
 from tui_lora.store.sudden_end import boot_id
 
@@ -39,7 +40,7 @@ HOOK_S = 60.0
 _APPENDED = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
 
 _STARTED: list[Process] = []
-"""Workers that this process started: kept so that the ended ones are reaped."""
+"""Processes that this one started: kept so that the ended ones are reaped."""
 
 
 def _command(*arguments: str) -> list[str]:
@@ -78,7 +79,8 @@ def start_training(
     accept: Collection[str] = (),
     wait_s: float = 60.0,
 ) -> int:
-    """Start a worker that belongs to no terminal; returns its pid once it holds the session's lock.
+    """Start a worker that belongs to no terminal; returns its pid once it holds the session's lock
+    and has introduced itself.
     `changes` are settings that the run goes on with from here, and `reason` says why;
     `accept` names what is otherwise than before and may be.
 
@@ -108,7 +110,7 @@ def start_training(
     _STARTED.append(process)
     deadline = time.monotonic() + wait_s
     while time.monotonic() < deadline:
-        if lock.holder(paths.lock) is not None:
+        if process.poll() is None and _has_begun(paths, process.pid):
             return process.pid
         if process.poll() is not None:
             raise UserError(
@@ -118,6 +120,8 @@ def start_training(
                 exit_code=1,
             )
         time.sleep(0.02)
+    if lock.holder(paths.lock) == process.pid:
+        return process.pid
     # It must not begin after all, beside another that is started in its place.
     process.kill()
     process.wait()
@@ -129,40 +133,71 @@ def start_training(
     )
 
 
+def _has_begun(paths: SessionPaths, pid: int) -> bool:
+    told = read_worker(paths)
+    is_it = told.get("pid") == pid and told.get("started_ticks") == started_ticks(pid)
+    return is_it and lock.holder(paths.lock) is not None
+
+
 def train_on(
     paths: SessionPaths,
     descriptor: int,
     arguments: Sequence[str],
     environment: Mapping[str, str],
-) -> NoReturn:
+    unless: Callable[[], bool] = lambda: False,
+) -> None:
     """Become the session's worker anew: this very process, so that pid, log and lock stay, but with
-    none of its memory. Only for a train worker, in its main thread.
+    none of its memory. Only for a train worker, in its main thread, while `sigterm_waits`.
 
-    `descriptor` is that of the lock, `environment` what the worker was started with. Raises
-    OSError, and then it is still itself.
+    `descriptor` is that of the lock, `environment` what the worker was started with; `unless` is
+    asked at the last moment. Raises OSError. Where it does that or returns, it is still itself.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     lock.keep_beyond(descriptor)
-    # A stop by the system waits until the worker listens again.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
+        if unless():
+            return
         os.execve(
             sys.executable,
             _command("train", str(paths.folder), *arguments, "--lock", str(descriptor)),
             dict(environment),
         )
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         lock.kept(paths.lock, descriptor)
+
+
+@contextlib.contextmanager
+def sigterm_waits() -> Iterator[None]:
+    """While this is open a SIGTERM waits, also for the program that this process becomes."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def start_when_gone(root: Path, card: str, environment: Mapping[str, str], log: Path) -> None:
     """Start what starts the next session of a root's queue on a card, once the calling process is
     gone. Only for a train worker that ends; what is said goes to `log`. Raises OSError."""
-    with log.open("ab") as output:
-        subprocess.Popen(
-            _command("next", str(root), "--card", card, "--after", str(os.getpid())),
+    _start_next(root, card, os.getpid(), environment, log)
+
+
+def guard_queue(
+    paths: SessionPaths, card: str, pid: int, environment: Mapping[str, str] | None = None
+) -> None:
+    """Start what does so where the session's worker, process `pid`, ends without a last word; of
+    several for an attempt one stays. `environment` is that of the next worker. Raises OSError."""
+    env = environment or _environment(card)
+    _start_next(paths.folder.parent, card, pid, env, paths.log, "--guard", paths.name)
+
+
+def _start_next(
+    root: Path, card: str, pid: int, environment: Mapping[str, str], log: Path, *more: str
+) -> None:
+    with os.fdopen(os.open(log, _APPENDED, 0o600), "ab") as output:
+        process = subprocess.Popen(
+            _command("next", str(root), "--card", card, "--after", str(pid), *more),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -172,6 +207,7 @@ def start_when_gone(root: Path, card: str, environment: Mapping[str, str], log: 
             close_fds=True,
             umask=0o077,
         )
+    _STARTED.append(process)
 
 
 def asked_of(
@@ -340,18 +376,6 @@ def signal_worker(paths: SessionPaths, number: signal.Signals) -> int:
     return pid
 
 
-def started_ticks(pid: int) -> int | None:
-    """When a process began, in clock ticks since the machine did, which setting the clock does not
-    change; None where it is not there. The 22nd field of /proc/PID/stat (man 5 proc)."""
-    try:
-        told = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return None
-    # The second field is the program's name in brackets, and may hold anything.
-    after_name = told.rpartition(")")[2].split()
-    return int(after_name[19]) if len(after_name) > 19 else None
-
-
 def _not_signalled(paths: SessionPaths, why: str) -> UserError:
     return UserError(
         f"the worker of {paths.name} is not signalled: {why}.",
@@ -364,24 +388,11 @@ def _not_signalled(paths: SessionPaths, why: str) -> UserError:
 def lives(pid: int) -> bool:
     """Whether a process of this number is there; it may be another one than was meant."""
     try:
-        os.kill(pid, 0)
+        with contextlib.suppress(PermissionError):
+            os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:
-        return True
     return True
-
-
-def last_words(log: Path, lines: int = 3) -> str:
-    """The last lines of a log in one, for an error message."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - 4096))
-            text = file.read().decode("utf-8", errors="replace")
-    except OSError:
-        return "(no log)"
-    kept = [clean(line).strip() for line in text.splitlines() if line.strip()]
-    return " · ".join(kept[-lines:]) or "(it said nothing)"
 
 
 def _reap() -> None:

@@ -7,13 +7,14 @@ does.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from tui_lora.core.errors import UserError
 from tui_lora.core.queue import Moved, Queue, Queued, Refused, Removed
 from tui_lora.core.status import Status
 from tui_lora.core.text import one_line
-from tui_lora.store import runs, sessions
+from tui_lora.store import launch, lock, runs, sessions
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.queue_file import forget, one_at_a_time, read_queue, say, take
 from tui_lora.store.queue_now import busy_with, card_for
@@ -45,6 +46,7 @@ def put_in(root: Path, paths: SessionPaths) -> str:
         return f"{paths.name} has started: nothing else runs on its card."
     queue = read_queue(root)
     if queue.entry(paths.name) is not None:
+        _guard(root, card)
         first = f"{started} has started; " if started is not None else ""
         return f"{first}{paths.name} waits for its turn: {_before(queue, paths.name)}."
     why = queue.refused.get(paths.name)
@@ -119,6 +121,18 @@ def is_free(root: Path, card: str) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def _guard(root: Path, card: str) -> None:
+    """Let the queue go on also where who runs on the card now is killed."""
+    name = busy_with(root, card)
+    if name is None:
+        return
+    paths = SessionPaths(root / name)
+    pid = lock.holder(paths.lock) or 0
+    with suppress(OSError):  # Sessions says so where nobody goes on
+        if pid > 1:
+            launch.guard_queue(paths, card, pid)
 
 
 def _why(error: Exception) -> str:

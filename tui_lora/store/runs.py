@@ -15,11 +15,13 @@ from tui_lora.core.status import Status
 from tui_lora.store import launch, sessions
 from tui_lora.store.changed_since import goes_on, must_be_as_it_was, spec_at_work
 from tui_lora.store.checkpoints import Checkpoint, checkpoints
+from tui_lora.store.hooks import must_be_confirmed
 from tui_lora.store.paths import DEMO_MODEL, SessionPaths, check_name
 from tui_lora.store.preflight import anchored, preflight
 from tui_lora.store.queue_file import forget
 from tui_lora.store.resolved import became
 from tui_lora.store.spec_now import spec_now
+from tui_lora.store.writable import must_take_files
 
 OnProgress = Callable[[str, float | None], None]
 
@@ -49,7 +51,8 @@ def prepare(
     """Check a spec against this machine and make its session, without starting it.
 
     Relative paths in the spec are taken from `base` (the current folder). Nothing is made when
-    something is wrong: raises UserError with every problem. `on_progress` hears what takes longer
+    something is wrong: raises UserError with every problem, and Unconfirmed for a command that
+    nobody has confirmed. `on_progress` hears what takes longer
     (fetching the demo model), with the share done where known.
     """
     check_name(name)
@@ -60,6 +63,7 @@ def prepare(
     problems = preflight(spec, root)
     if problems:
         raise SpecError(problems)
+    must_be_confirmed(spec)
     paths = sessions.create(root, name, spec)
     # One of that name may have waited and gone.
     forget(root, name)
@@ -71,9 +75,11 @@ def check(paths: SessionPaths) -> None:
     resumed = goes_on(paths)
     if resumed:
         must_be_as_it_was(paths)
-    problems = preflight(spec_now(paths), paths.folder.parent, resumed=resumed)
+    spec = spec_now(paths)
+    problems = preflight(spec, paths.folder.parent, resumed=resumed)
     if problems:
         raise SpecError(problems, where=str(paths.spec))
+    must_be_confirmed(spec)
 
 
 def resume(
@@ -100,6 +106,8 @@ def resume(
     there = checkpoints(paths.checkpoints)
     if status is Status.DONE:
         _must_go_further(paths, spec, there)
+    if not status.alive:
+        must_take_files(paths)
     get_model(spec, on_progress)
     resumed = goes_on(paths, accept)
     if resumed and changes:
@@ -109,6 +117,7 @@ def resume(
     problems = preflight(spec, paths.folder.parent, resumed=resumed)
     if problems:
         raise SpecError(problems, where=str(paths.spec))
+    must_be_confirmed(spec)
     if resumed:
         must_be_as_it_was(paths, changes, accepted=accept, devices=card)
     pid = launch.start_training(

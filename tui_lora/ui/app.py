@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.reactive import var
@@ -40,6 +40,7 @@ from tui_lora.ui.messages import (
 )
 from tui_lora.ui.model_sizes import SizesRead
 from tui_lora.ui.page import Page
+from tui_lora.ui.plain_crash import PlainCrash
 from tui_lora.ui.state import Draft, DraftKeeper, MemorySeen, ModelSeen, RunNow
 from tui_lora.ui.theming import DEFAULTS, offer
 
@@ -54,7 +55,7 @@ SETTLED_S = 3.0
 walks from there on, which took 55 ms each and held up whatever key came then."""
 
 
-class TuiLora(App[None]):
+class TuiLora(PlainCrash):
     """`live` False reads no sessions and no sensors by itself: tests post the facts instead."""
 
     TITLE = "tui-lora"
@@ -141,7 +142,7 @@ class TuiLora(App[None]):
         loop.add_signal_handler(signal.SIGTERM, self.exit)
         from tui_lora.ui.feed import Feed, Outbox
 
-        self._feed = Feed(Outbox(loop, self.post_message), self.root)
+        self._feed = Feed(Outbox(loop, self.post_message), self.root, self.bell)
         self._feed.follow(self.session)
         self._feed.list_sessions(self.listing)
         self._feed.start()

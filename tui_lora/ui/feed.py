@@ -1,4 +1,4 @@
-"""The one module that reads live sessions for the UI: three threads that post only what changed.
+"""The one module that reads live sessions for the UI: four threads that post only what changed.
 
 Disks stall, drivers block, and a run of days has a long log, so nothing here touches the UI's own
 thread. What is found is handed over newest first: while the UI is busy, a newer fact takes the
@@ -46,6 +46,7 @@ TAIL_EVERY_S = 0.25
 STATUS_EVERY_S = 1.0
 LIST_EVERY_S = 2.0
 SENSORS_EVERY_S = 1.0
+ENDS_EVERY_S = 3.0
 BLOCK_BYTES = 1 << 20
 FIRST_ROWS = 30
 
@@ -66,6 +67,11 @@ class Outbox:
         if asleep:
             with suppress(RuntimeError):  # the UI has left
                 self._loop.call_soon_threadsafe(self._deliver)
+
+    def call(self, what: Callable[[], object]) -> None:
+        """Have something done in the UI's own thread."""
+        with suppress(RuntimeError):  # the UI has left
+            self._loop.call_soon_threadsafe(what)
 
     def _deliver(self) -> None:
         with self._lock:
@@ -201,13 +207,15 @@ def _stamp(paths: SessionPaths) -> object:
 
 class Feed:
     """The threads. `follow` and `list_sessions` say what to read; `stop` lets them run out.
+    `ring` is called once for the end of each run that was seen running, whichever is shown.
 
     They are daemons: a driver call that blocks must not keep the program from leaving.
     """
 
-    def __init__(self, outbox: Outbox, root: Path) -> None:
+    def __init__(self, outbox: Outbox, root: Path, ring: Callable[[], object]) -> None:
         self._outbox = outbox
         self._root = root
+        self._bell = ring
         self._chosen: SessionPaths | None = None
         self._listing = threading.Event()
         self._list_now = threading.Event()
@@ -215,7 +223,7 @@ class Feed:
         self._stopped = threading.Event()
 
     def start(self) -> None:
-        for loop in (self._follow, self._list, self._sense):
+        for loop in (self._follow, self._list, self._sense, self._ring):
             name = f"feed-{loop.__name__.strip('_')}"
             threading.Thread(target=self._guarded, args=(loop,), name=name, daemon=True).start()
 
@@ -283,3 +291,12 @@ class Feed:
                 shown = reading
                 self._outbox.put(SensorsRead(reading))
             self._stopped.wait(SENSORS_EVERY_S)
+
+    def _ring(self) -> None:
+        ran: set[Path] = set()
+        while not self._stopped.is_set():
+            runs = {paths.folder for paths in sessions.running(self._root)}
+            for _ in ran - runs:
+                self._outbox.call(self._bell)
+            ran = runs
+            self._stopped.wait(ENDS_EVERY_S)

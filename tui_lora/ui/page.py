@@ -19,7 +19,6 @@ from tui_lora.core.errors import UserError
 from tui_lora.core.text import one_line
 from tui_lora.ui.ink import BRIGHT, GOOD, TIGHT, WRONG, ink
 from tui_lora.ui.messages import Level, Said, SessionChosen
-from tui_lora.ui.ringing import ring
 from tui_lora.ui.terminal import MIN_COLUMNS, MIN_ROWS
 from tui_lora.ui.widgets.keys_line import KeysLine
 from tui_lora.ui.widgets.line import Line, Lines
@@ -170,6 +169,8 @@ class Page(Screen[None]):
     ) -> None:
         from tui_lora.core.changed import ChangedSince
         from tui_lora.store import runs
+        from tui_lora.store.hooks import Unconfirmed
+        from tui_lora.ui.hook_question import before_its_command
 
         self.post_message(Said(f"{paths.name}: the worker is starting …"))
         try:
@@ -179,6 +180,10 @@ class Page(Screen[None]):
         except ChangedSince as found:
             go = partial(self._resume, paths, changes, reason, found.keys)
             self.app.call_from_thread(self._ask_changed, paths.name, found, go)
+            return
+        except Unconfirmed as found:
+            go = partial(self._resume, paths, changes, reason, accept)
+            self.app.call_from_thread(before_its_command, self, found.command, go)
             return
         self._started(paths)
 
@@ -229,7 +234,6 @@ class Page(Screen[None]):
                 self._changed(name)
 
     def _frame_run(self, run: RunNow | None) -> None:
-        ring(self.app, run)
         alive = run is not None and run.status.alive
         self.query_one(KeysLine).show_leaving("leave, run goes on" if alive else "leave")
         if run is None or not alive:

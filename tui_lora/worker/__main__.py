@@ -15,7 +15,7 @@ from tui_lora.worker import hub_kernels
 KINDS = {
     "train": "train SESSION_FOLDER [--changes JSON] [--reason TEXT] "
     "[--retry NUMBER] [--heard BYTES] [--lock DESCRIPTOR]",
-    "next": "next SESSIONS_ROOT --card CARD --after PID",
+    "next": "next SESSIONS_ROOT --card CARD --after PID [--guard SESSION]",
     "chat": "chat MODEL [--revision R] [--devices D] [--quantization Q] [--dtype T] "
     "[--trust-remote-code FINGERPRINT] [--classifier ADAPTER_FOLDER]",
     "inspect": "inspect",

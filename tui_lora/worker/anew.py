@@ -30,23 +30,28 @@ class Anew:
     outcome: Outcome
 
     def begin(self, retry: Retry, *, before: int | None = None) -> None:
-        """Become a new worker, whose memory is empty for certain; returns only where that fails.
-        `before`: its checkpoint has to be of an earlier step.
+        """Become a new worker, whose memory is empty for certain; returns only where that fails, or
+        where the end was ordered meanwhile: the new worker would not hear of it. `before`: its
+        checkpoint has to be of an earlier step.
 
         No last word comes before it: whoever follows the run goes on following.
         """
-        for kind in (SaveCheckpoint, Hold, GoOn, ChangeSpec, Peek):
-            for order in self.inbox.take(kind):
-                # The new worker begins behind what was heard so far.
-                why = "the run had to load anew before it came to that; ask once more"
-                self.reporter.say(OrderAnswered(id=order.id, ok=False, message=why))
-        arguments = [
-            *launch.asked_of(retry.changes, retry.reason, self.accept),
-            *("--retry", str(retry.number), "--heard", str(self.inbox.heard)),
-            *(["--before", str(before)] if before is not None else []),
-        ]
-        try:
-            with self.reporter.silence():
-                launch.train_on(self.paths, self.held, arguments, self.environment)
-        except OSError as error:
-            self.outcome.message += f" It could not start again: {clean(str(error))}."
+        with launch.sigterm_waits():
+            for kind in (SaveCheckpoint, Hold, GoOn, ChangeSpec, Peek):
+                for order in self.inbox.take(kind):
+                    # The new worker begins behind what was heard so far.
+                    why = "the run had to load anew before it came to that; ask once more"
+                    self.reporter.say(OrderAnswered(id=order.id, ok=False, message=why))
+            arguments = [
+                *launch.asked_of(retry.changes, retry.reason, self.accept),
+                *("--retry", str(retry.number), "--heard", str(self.inbox.heard)),
+                *(["--before", str(before)] if before is not None else []),
+            ]
+            try:
+                with self.reporter.silence():
+                    launch.train_on(
+                        *(self.paths, self.held, arguments, self.environment),
+                        unless=lambda: self.inbox.stopping,
+                    )
+            except OSError as error:
+                self.outcome.message += f" It could not start again: {clean(str(error))}."

@@ -36,6 +36,10 @@ AT_ONCE = {
 """What a run takes on without loading anew, and what transformers calls it."""
 
 
+class _NotNow(Exception):
+    """The run cannot load anew: it ends, or would have no checkpoint to go on from."""
+
+
 class Control(TrainerCallback):
     """Has a trainer hold, go on and change its settings. `spec` is the one that it trains with.
 
@@ -60,10 +64,6 @@ class Control(TrainerCallback):
         self._take_changes(args, state, control)
         self._hold(args, state, control)
 
-    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        # A checkpoint was asked for while it held.
-        self._hold(args, state, control)
-
     def _hold(self, args: Any, state: TrainerState, control: TrainerControl) -> None:
         """Wait until told to go on or to end; a checkpoint is saved in between where asked for."""
         inbox, reporter = self._trainer.inbox, self._trainer.reporter
@@ -73,14 +73,14 @@ class Control(TrainerCallback):
             return
         self._answer(Hold, f"holding at step {state.global_step:,}, with everything loaded")
         reporter.say(HoldChanged(step=state.global_step, holding=True))
-        while inbox.holding and not inbox.wants_checkpoint():
-            time.sleep(_LOOK_EVERY_S)
+        while inbox.holding:
+            if inbox.wants_checkpoint():
+                self._trainer.saving.save_now()
             self._take_changes(args, state, control)
             self._answer(Hold, "it holds already")
             self._peeking.answer_asked(state)
-        if inbox.holding:
-            control.should_save = True
-            return
+            time.sleep(_LOOK_EVERY_S)
+            inbox.read()
         reporter.say(HoldChanged(step=state.global_step, holding=False))
         self._answer(GoOn, f"going on from step {state.global_step:,}")
         if inbox.discarding:
@@ -100,6 +100,8 @@ class Control(TrainerCallback):
                 said = self._change(order.changes, args, state, control)
             except SpecError as error:
                 said, ok = "; ".join(str(problem) for problem in error.problems), False
+            except _NotNow as error:
+                said, ok = str(error), False
             else:
                 ok = True
             self._trainer.reporter.say(OrderAnswered(id=order.id, ok=ok, message=said))
@@ -111,18 +113,24 @@ class Control(TrainerCallback):
     def _change(
         self, changes: Mapping[str, Any], args: Any, state: TrainerState, control: TrainerControl
     ) -> str:
-        """Take on what can be, and say how; raises SpecError for what cannot."""
+        """Take on what can be, and say how; raises SpecError for what cannot, and _NotNow where
+        the run has to load anew and cannot."""
         wanted = with_changes(self._spec, changes)
         refused = judged(self._spec, changes).refused
         if refused:
             raise SpecError(refused)
-        self._spec = wanted
         step = state.global_step
         if not set(changes) <= AT_ONCE.keys():
+            if self._trainer.inbox.stopping:
+                raise _NotNow("the run is to end after this step")
+            if why := self._trainer.saving.save_now():
+                raise _NotNow(f"no checkpoint at step {step:,}: {why}. It goes on as it was")
+            self._spec = wanted
             self.onward |= changes
             self._trainer.inbox.holding = False
             control.should_training_stop = control.should_save = True
-            return f"saving at step {step:,} and loading anew with it"
+            return f"saved at step {step:,}, and loading anew with it"
+        self._spec = wanted
         evaluation = wanted.evaluation
         args.logging_steps = evaluation.log_every_steps
         args.save_steps = evaluation.save_every_steps

@@ -38,7 +38,7 @@ class HandingOn:
             self._why_not = "the system ended this run"
         elif verdict == "paused":
             self._why_not = "a run that is paused wants its card back"
-        elif verdict == "failed" and inbox.ending == "pause":
+        elif inbox.ending == "pause":
             self._why_not = "this run was to be paused, for the card to be free"
         try:
             following = read_queue(self._root).next_for(self._card)
@@ -63,6 +63,17 @@ class HandingOn:
                 launch.start_when_gone(self._root, self._card, self._environment, self._log)
         except Exception as error:  # noqa: BLE001
             _log(error)
+
+
+def guard(paths: SessionPaths, environment: Mapping[str, str]) -> None:
+    """Where somebody waits for this worker's card already, let the queue go on also if it is
+    killed; who is put in later sees to that then. `environment` as above."""
+    try:
+        card = card_of("auto", environment.get("CUDA_VISIBLE_DEVICES"))
+        if read_queue(paths.folder.parent).next_for(card) is not None:
+            launch.guard_queue(paths, card, os.getpid(), environment)
+    except Exception as error:  # noqa: BLE001
+        _log(error)
 
 
 def _log(error: Exception) -> None:

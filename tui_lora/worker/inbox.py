@@ -25,7 +25,8 @@ class Inbox:
     inbox before it had `heard` the orders so far, in bytes.
 
     `ending` says how the run is to end, once something wants it to: the last word counts, but a
-    run that is to be discarded is not saved any more. `signalled` tells whether a viewer sent this
+    run that is to be discarded is not saved any more, and a signal makes no stop of a pause.
+    `signalled` tells whether a viewer sent this
     process a SIGTERM. `holding` is true between a hold and what ends it.
     """
 
@@ -121,4 +122,8 @@ class Inbox:
     def _terminated(self, number: int, frame: FrameType | None) -> None:
         # Whose it was is looked up later: a viewer notes it down as it sends it.
         self._by_signal = True
-        self.end("stop", _BY_SIGNAL)
+        if self.ending == "pause":
+            # It ends, as a stop would have it; and whoever paused it wants the card back.
+            self.holding = False
+        else:
+            self.end("stop", _BY_SIGNAL)

@@ -10,6 +10,7 @@ from tui_lora.core.events import AttemptFinished, OrderAnswered
 from tui_lora.core.orders import ORDERS, Discard, Pause, Stop
 from tui_lora.core.spec import RunSpec
 from tui_lora.store import launch
+from tui_lora.store.hooks import is_confirmed
 from tui_lora.store.paths import SessionPaths
 from tui_lora.worker.handing_on import HandingOn
 from tui_lora.worker.inbox import Inbox
@@ -47,7 +48,11 @@ def leave(
         traceback.print_exc()
         code = code or 1
     command = spec.hooks.on_finish if spec is not None else None
-    if command is not None:
+    if command is not None and not is_confirmed(command):
+        reporter.notice(
+            "hooks.on_finish was not run: the command was not confirmed on this machine", "warning"
+        )
+    elif command is not None:
         # Signs of life go on meanwhile: the run is over, and its process is not.
         with reporter.phase("hook", "running your command (hooks.on_finish)"):
             _run_hook(command, paths, outcome)

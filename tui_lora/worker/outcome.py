@@ -10,8 +10,9 @@ from tui_lora.core.events import MemoryHolder, MemoryRanOut, Result, Verdict
 from tui_lora.core.out_of_memory import asked_for, gib, happened
 from tui_lora.core.text import clean
 from tui_lora.store.atomic import write_whole
-from tui_lora.store.checkpoints import checkpoints
+from tui_lora.store.checkpoints import newest_whole
 from tui_lora.store.paths import SessionPaths
+from tui_lora.worker.inbox import Inbox
 from tui_lora.worker.progress import Progress, finite
 from tui_lora.worker.retry import NoRetry, Retry
 
@@ -76,17 +77,24 @@ class Outcome:
                 f"written: {disk}. Made longer, {self._from(paths)}."
             )
 
+    def ended_first(self, inbox: Inbox, step: int) -> None:
+        """The end was ordered as the run was to load anew and go on from a checkpoint."""
+        self.verdict = "paused" if inbox.ending == "pause" else "stopped"
+        self.message = f"{inbox.stop_reason}, before it loaded anew; it goes on from step {step:,}"
+
     def discarded(self, paths: SessionPaths, why: str) -> None:
         """The run ended at once and saved nothing."""
         self.verdict = "stopped"
         self.message = f"without saving, {why}; {self._from(paths)}"
 
     def _from(self, paths: SessionPaths) -> str:
-        """Where a run that is resumed begins, by what is on the disk."""
-        steps = [checkpoint.step for checkpoint in checkpoints(paths.checkpoints)]
-        if not steps:
-            return "it has no checkpoint, so it would begin anew"
-        return f"it goes on from step {steps[-1]}"
+        """Where a run that is resumed begins, by what is whole on the disk."""
+        found, passed_over = newest_whole(paths.checkpoints)
+        if found is not None:
+            return f"it goes on from step {found.step}"
+        if passed_over:
+            return "no checkpoint of it is whole, so it would begin anew"
+        return "it has no checkpoint, so it would begin anew"
 
     def ran_out(self, event: MemoryRanOut, mends: Sequence[str], then: Retry | NoRetry) -> None:
         """Memory ran out. `mends` are changes with which the run could go on, the mildest first."""

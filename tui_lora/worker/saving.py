@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tui_lora.core.best import best_step
 from tui_lora.core.errors import UserError
 from tui_lora.core.events import CheckpointSaved, OrderAnswered
 from tui_lora.core.orders import SaveCheckpoint
 from tui_lora.core.text import size
-from tui_lora.store.checkpoints import MANIFEST, checkpoints, folder_name, prune, seal
+from tui_lora.store.checkpoints import MANIFEST, checkpoints, folder_name, keep_apart, prune, seal
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.pins import pinned
 from tui_lora.store.versions import versions
@@ -42,8 +42,15 @@ class Saving:
         self._trainer, self._paths, self._stop_by = trainer, paths, stop_by
         self._scratch = Path(trainer.args.output_dir)
         self._saved_step: int | None = None
+        self._from_step = trainer.progress.step
         self._missed: list[int] = []
         self.failed = ""
+
+    def save_now(self) -> str:
+        """Save between two steps, without waiting for the trainer to do so; returns why that could
+        not be, empty where it could."""
+        self._trainer._save_checkpoint(self._trainer.model, None)
+        return self.failed
 
     def save(self, write: Callable[[], None]) -> None:
         """Save where the trainer stands; `write` puts the libraries' files into its output folder.
@@ -65,7 +72,7 @@ class Saving:
             return
         trainer.doing.phase = "saving"
         try:
-            self._make_room_known()
+            self._look_for_room()
             self._write(step, write)
         except Exception as error:
             why = why_unwritten(error)
@@ -74,16 +81,19 @@ class Saving:
             self._could_not(step, why)
         trainer.doing.phase = "forward"
 
-    def _make_room_known(self) -> None:
-        """Raises OSError where the disk has less room than the last checkpoint took."""
+    def look_for_room(self) -> None:
+        """Raises OSError where the disk has less room than the adapter takes."""
+        _must_have(self._paths.folder, _trained_bytes(self._trainer.model))
+
+    def _look_for_room(self) -> None:
+        """Raises OSError where the disk has less room than the last checkpoint took; before the
+        first, than what is trained and what the optimizer holds."""
         there = checkpoints(self._paths.checkpoints)
-        if not there:
-            return
-        needed = there[-1].size_bytes + _SPARE_BYTES
-        free = shutil.disk_usage(self._paths.checkpoints).free
-        if free < needed:
-            words = f"{size(free)} are free, and it takes about {size(needed)}"
-            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} ({words})")
+        if there:
+            _must_have(self._paths.checkpoints, there[-1].size_bytes)
+        else:
+            trained = _trained_bytes(self._trainer.model)
+            _must_have(self._paths.folder, trained + _held_bytes(self._trainer.optimizer))
 
     def _write(self, step: int, write: Callable[[], None]) -> None:
         began = time.monotonic()
@@ -106,10 +116,21 @@ class Saving:
         trainer.reporter.say(
             CheckpointSaved(step=step, path=final.name, size_bytes=taken, seconds=seconds)
         )
+        if self._saved_step is None:
+            self._keep_apart(final.parent, step)
         self._saved_step = step
         self._works_again(step)
         prune(final.parent, trainer.keep, step, self._spared())
         self._answer(ok=True, message=f"checkpoint saved at step {step}")
+
+    def _keep_apart(self, folder: Path, step: int) -> None:
+        """What was passed over when the run went on, now that a newer one is whole."""
+        apart = keep_apart(folder, self._from_step, {*pinned(self._paths), step})
+        if apart:
+            self._trainer.reporter.notice(
+                f"what was passed over is kept beside the checkpoints as {', '.join(apart)}; "
+                "nothing reads it any more"
+            )
 
     def _folder(self, step: int) -> Path:
         return self._paths.checkpoints / folder_name(step)
@@ -125,7 +146,8 @@ class Saving:
         self._missed.append(step)
         what = f"no checkpoint at step {step}: {why}"
         trainer = self._trainer
-        ends = trainer.inbox.stopping or step >= trainer.state.max_steps
+        ends = trainer.inbox.stopping or trainer.control.should_training_stop
+        ends = ends or step >= trainer.state.max_steps
         then = "ends all the same" if ends else "goes on and tries again at the next interval"
         if ends or not self.failed:
             trainer.reporter.notice(f"{what}. The run {then}; those before it are kept", "warning")
@@ -148,6 +170,23 @@ class Saving:
     def _answer(self, *, ok: bool, message: str) -> None:
         for order in self._trainer.inbox.take(SaveCheckpoint):
             self._trainer.reporter.say(OrderAnswered(id=order.id, ok=ok, message=message))
+
+
+def _must_have(folder: Path, needed_bytes: int) -> None:
+    needed, free = needed_bytes + _SPARE_BYTES, shutil.disk_usage(folder).free
+    if free < needed:
+        words = f"{size(free)} are free, and it takes about {size(needed)}"
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} ({words})")
+
+
+def _trained_bytes(model: Any) -> int:
+    return sum(one.numel() * one.element_size() for one in model.parameters() if one.requires_grad)
+
+
+def _held_bytes(optimizer: Any) -> int:
+    """Of the tensors in an optimizer's state."""
+    tensors = (one for state in optimizer.state.values() for one in state.values())
+    return sum(one.numel() * one.element_size() for one in tensors if hasattr(one, "element_size"))
 
 
 @contextmanager

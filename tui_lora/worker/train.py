@@ -23,15 +23,16 @@ from tui_lora.core.events import (
     RunPlanned,
     SpecChanged,
 )
-from tui_lora.core.out_of_memory import plain_mends
+from tui_lora.core.out_of_memory import Mend, plain_mends
 from tui_lora.core.text import clean
-from tui_lora.store import launch, leftovers, lock
+from tui_lora.store import leftovers, lock
 from tui_lora.store.atomic import write_whole
 from tui_lora.store.changed_since import goes_on
-from tui_lora.store.checkpoints import Checkpoint, newest_whole
+from tui_lora.store.checkpoints import Checkpoint, checkpoints, newest_whole
 from tui_lora.store.gpu import Sensors
 from tui_lora.store.memory_table import learn_from
 from tui_lora.store.paths import SessionPaths
+from tui_lora.store.process_began import started_ticks
 from tui_lora.store.resolved import became
 from tui_lora.store.sessions import evaluations, last_attempt
 from tui_lora.store.signals_sent import sent_since
@@ -43,7 +44,7 @@ from tui_lora.worker.anew import Anew
 from tui_lora.worker.assemble import assemble
 from tui_lora.worker.fallback import CannotLoad, the_one_before
 from tui_lora.worker.forecasting import Forecasting
-from tui_lora.worker.handing_on import my_card
+from tui_lora.worker.handing_on import HandingOn, guard, my_card
 from tui_lora.worker.inbox import AS_YOU_ASKED, Inbox
 from tui_lora.worker.leaving import leave
 from tui_lora.worker.measured_memory import memory_measured
@@ -55,6 +56,7 @@ from tui_lora.worker.reporter import Reporter
 from tui_lora.worker.resolved import earlier, write_resolved
 from tui_lora.worker.retry import Retry, next_try
 from tui_lora.worker.unchanged import tell_what_changed
+from tui_lora.worker.unwritten import why_unwritten
 
 if TYPE_CHECKING:
     from tui_lora.core.spec import RunSpec
@@ -78,8 +80,16 @@ def main(arguments: list[str]) -> int:
         return 2
     inbox.listen_to_signals()
     attempt = last_attempt(paths) + 1
-    _introduce(paths)
-    reporter = Reporter(paths.events)
+    try:
+        reporter = Reporter(paths.events)
+    except OSError:
+        # Whoever started it is told by its end; the others in the queue must not wait for a log.
+        traceback.print_exc()
+        HandingOn(paths, environment).begin()
+        return 1
+    unwritten = _introduce(paths)
+    if asked.lock is None:
+        guard(paths, environment)
     checkpoint, passed_over = newest_whole(paths.checkpoints, asked.before)
     reporter.begin(
         AttemptStarted(
@@ -100,6 +110,8 @@ def main(arguments: list[str]) -> int:
     before = Sensors().read()
     forecasting = Forecasting(reporter, before)
     try:
+        if unwritten is not None:
+            raise unwritten
         spec = spec_now(paths, asked.changes)
         # The micro-batch may be another by now; the order of the rows is that of the beginning.
         first_rows = read_spec(paths.spec).training.micro_batch
@@ -118,13 +130,12 @@ def main(arguments: list[str]) -> int:
         )
     except _Stopped:
         outcome.verdict = "paused" if inbox.ending == "pause" else "stopped"
-        outcome.message = f"before the first step, {inbox.stop_reason}"
+        where = f"it went on from step {checkpoint.step:,}" if checkpoint else "the first step"
+        outcome.message = f"before {where}, {inbox.stop_reason}"
     except CannotLoad as error:
         traceback.print_exc()
         assert checkpoint is not None
         instead, outcome.message = the_one_before(paths, checkpoint, error)
-        if instead is not None and inbox.stopping:
-            outcome.verdict = "stopped"
     except UserError as error:
         outcome.verdict = "failed"
         outcome.message = clean(str(error))
@@ -139,7 +150,7 @@ def main(arguments: list[str]) -> int:
     forecasting.end()
     if (measured := memory_measured(before)) is not None:
         reporter.say(measured)
-        learn_from(paths)
+        learn_from(paths, steps=outcome.step - (checkpoint.step if checkpoint else 0))
     inbox.read()
     anew = Anew(paths, held, asked.accept, environment, reporter, inbox, outcome)
     if retry is not None and not inbox.stopping:
@@ -152,6 +163,8 @@ def main(arguments: list[str]) -> int:
     elif outcome.onward and not inbox.stopping:
         again = Retry(asked.retry, outcome.onward, AS_YOU_ASKED)
         anew.begin(again)
+    if inbox.stopping and (instead is not None or outcome.onward):
+        outcome.ended_first(inbox, instead.step if instead is not None else outcome.step)
     seconds = time.monotonic() - began
     return leave(paths, spec, outcome, inbox, reporter, environment, seconds)
 
@@ -208,6 +221,7 @@ def _train(
     elif forecasting is not None:
         longest = int(trainer.row_lengths.max(initial=0))
         forecasting.ask_again(run.spec, longest_row=longest, rows=len(data.train))
+    from tui_lora.worker.beginning_words import how_it_begins
     from tui_lora.worker.four_bit import packed_words
     from tui_lora.worker.lora import count_parameters, save_adapter
     from tui_lora.worker.resuming import shown
@@ -246,7 +260,7 @@ def _train(
         )
     )
     if checkpoint is None:
-        reporter.notice(trainer.how_it_begins())
+        reporter.notice(how_it_begins(trainer, run.spec.training))
     _stop_here(inbox)
 
     # Train. Checkpoints, evaluations, steps and orders are the trainer's.
@@ -265,9 +279,6 @@ def _train(
     if inbox.ending == "pause" and outcome.step < planned:
         outcome.paused(paths, inbox.stop_reason, unsaved)
         return
-    if unsaved and control.onward and not inbox.stopping:
-        outcome.unsaved(paths, "it could not load anew", unsaved)
-        return
     if control.onward and not inbox.stopping:
         outcome.onward = control.onward
         outcome.message = "it could not load anew"
@@ -280,6 +291,7 @@ def _train(
         reporter.phase("saving", "saving the adapter"),
         trainer.as_saved(),
     ):
+        trainer.saving.look_for_room()
         saved = save_adapter(
             trainer.model,
             run.tokenizer,
@@ -321,9 +333,14 @@ def _ran_out(
     traceback.clear_frames(error.__traceback__)
     reporter.say(event)
     found = next_try(spec, event.phase, tried)
-    mends = ask(lambda: plain_mends(spec, became(paths), checkpoint=outcome.step > 0)) or ()
+    mends = ask(lambda: _mends(paths, spec)) or ()
     outcome.ran_out(event, [mend.title for mend in mends if mend.resumes], found)
     return found if isinstance(found, Retry) else None
+
+
+def _mends(paths: SessionPaths, spec: RunSpec) -> tuple[Mend, ...]:
+    there = bool(checkpoints(paths.checkpoints))
+    return plain_mends(spec, became(paths), checkpoint=there)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -346,13 +363,19 @@ def _stop_here(inbox: Inbox) -> None:
         raise _Stopped
 
 
-def _introduce(paths: SessionPaths) -> None:
-    """worker.json: what signalling needs; that the worker lives is told by the lock alone."""
+def _introduce(paths: SessionPaths) -> UserError | None:
+    """worker.json: what signalling needs, and the sign that the worker has begun; that it lives is
+    told by the lock alone. Returns why it could not be written."""
     me = {
         "pid": os.getpid(),
         "card": my_card(),
-        "started_ticks": launch.started_ticks(os.getpid()),
+        "started_ticks": started_ticks(os.getpid()),
         **what_it_began_with(),
     }
     leftovers.clear(paths)
-    write_whole(paths.worker, json.dumps(me) + "\n")
+    try:
+        write_whole(paths.worker, json.dumps(me) + "\n")
+    except OSError as error:
+        what = f"worker.json could not be written: {why_unwritten(error)}."
+        return UserError(what, then=f"Make room, then resume it: {paths.name}.", exit_code=1)
+    return None

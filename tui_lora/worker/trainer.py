@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,10 @@ from tui_lora.core.class_report import ClassReport
 from tui_lora.core.events import Evaluated
 from tui_lora.core.experimental_spec import ExperimentalSpec
 from tui_lora.core.spec import LoraSpec
-from tui_lora.store import class_reports
 from tui_lora.store.adapter_labels import write_labels
 from tui_lora.store.paths import SessionPaths
 from tui_lora.worker import resuming
+from tui_lora.worker.class_reporting import ClassReporting
 from tui_lora.worker.classifier import ClassificationTrainer, accuracy_of, macro_f1_of
 from tui_lora.worker.doing import Doing
 from tui_lora.worker.experimental import LorentzianPenalty
@@ -84,7 +83,7 @@ class Session:
         self._lora = lora = lora or LoraSpec()
         super().__init__(*arguments, **named)
         self.saving = Saving(self, paths, stop_by)
-        self._first_rows = first_rows or self.args.per_device_train_batch_size
+        self.first_rows = first_rows or self.args.per_device_train_batch_size
         began = paths.folder / "began.safetensors"
         if progress.step == 0:
             began.unlink(missing_ok=True)
@@ -111,23 +110,12 @@ class Session:
     def row_lengths(self) -> Lengths:
         """How many tokens each row is fed with."""
         cut = getattr(self.args, "max_length", None)
-        return fed_lengths(self.train_dataset, max_length=cut, together=self._first_rows)
-
-    def how_it_begins(self) -> str:
-        """What the first micro-batch is, in words."""
-        lengths = self.row_lengths
-        order = iter(self._get_train_sampler())
-        first = [int(lengths[row]) for row in islice(order, self._first_rows)]
-        what = "longest row" if len(first) == 1 else f"{len(first):,} longest rows"
-        return (
-            f"training begins with the {what}, {max(first):,} tokens at most: if memory does not "
-            "suffice, it shows in the first step"
-        )
+        return fed_lengths(self.train_dataset, max_length=cut, together=self.first_rows)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LongestFirst:
         return LongestFirst(
             self.row_lengths,
-            first=self._first_rows,
+            first=self.first_rows,
             seed=self.args.data_seed,
             in_place=self.rows_stay,
         )
@@ -334,6 +322,10 @@ class SftSession(Session, SFTTrainer):
 class ClassificationSession(Session, ClassificationTrainer):
     """Labels for texts; each evaluation leaves a report of who was taken for whom."""
 
+    @cached_property
+    def _reports(self) -> ClassReporting:
+        return ClassReporting(self.paths, self.reporter)
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         super()._save(output_dir, state_dict)
         write_labels(Path(str(output_dir)), self.labels)
@@ -351,7 +343,7 @@ class ClassificationSession(Session, ClassificationTrainer):
             accuracy=accuracy_of(self.confusion),
             macro_f1=macro_f1_of(self.confusion),
         )
-        class_reports.write(self.paths, report)
+        self._reports.keep(report)
         return {"accuracy": report.accuracy, "macro_f1": report.macro_f1}
 
 

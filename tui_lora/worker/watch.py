@@ -31,6 +31,9 @@ class Watch(TrainerCallback):
         self._looked = float("-inf")
         self._celsius: float | None = None
         self._ended = threading.Event()
+        for earlier in trainer.progress.evaluations:
+            # What an earlier attempt measured counts on; it was told then.
+            self._guards.see_evaluation(earlier.step or 0, earlier.loss)
         on_card = trainer.args.device.type == "cuda"  # type: ignore[attr-defined]
         if on_card and spec.temperature != "off":
             # A driver may take seconds to answer; training does not wait for it.

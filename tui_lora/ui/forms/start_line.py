@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, cast
 from textual import on
 from textual.content import Content
 
+from tui_lora.core.fields import get
 from tui_lora.core.text import number
+from tui_lora.store.hooks import SETTING
 from tui_lora.ui.chat_facts import LinkChanged
 from tui_lora.ui.chat_holds import before_a_run, held_on_card
 from tui_lora.ui.chat_link import link_of
+from tui_lora.ui.hook_question import before_its_command
 from tui_lora.ui.ink import ACCENT, TIGHT, bar, dim, ink, join
 from tui_lora.ui.settings_facts import StartEnded, StartProgressed, start
 from tui_lora.ui.state import Draft
@@ -48,13 +51,16 @@ class StartLine(Line):
     def begin(self, draft: Draft, root: Path, *, queued: bool = False) -> None:
         """Start it, or where it is `queued`, when its card is free; where a chat holds a part of
         the card, and it would start now, ask first whether that is closed."""
-        begin = partial(self._begin, draft, root, queued)
         if self.busy:
             return
+        page = cast("Page", self.screen)
+        command = get(draft.data, SETTING)
+        go = partial(self._begin, draft, root, queued)
+        begin = partial(before_its_command, page, command, go)
         if queued and self.card_runs:
             begin()
         else:
-            before_a_run(cast("Page", self.screen), begin)
+            before_a_run(page, begin)
 
     def _begin(self, draft: Draft, root: Path, queued: bool) -> None:
         self._cancel = threading.Event()
