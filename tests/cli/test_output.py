@@ -9,7 +9,7 @@ import pytest
 
 from tests.recorded import done_session
 from tui_lora.core.spec import ModelSpec
-from tui_lora.headless.talk import _told_apart
+from tui_lora.headless.chat_targets import _told_apart
 from tui_lora.headless.verbs import LS_FIXED, _ls_widths
 from tui_lora.store.adapters import ChatTarget
 
