@@ -107,10 +107,7 @@ def main() -> int:
     given = parser.parse_args()
     try:
         shapes = json.loads(given.shapes.read_text(encoding="utf-8"))
-        with given.rows.open(encoding="utf-8-sig", newline="") as file:
-            rows = [
-                {key: value or "" for key, value in row.items()} for row in csv.DictReader(file)
-            ]
+        rows = rows_in(given.rows)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     logging.getLogger("transformers").setLevel(logging.ERROR)
@@ -137,6 +134,19 @@ def main() -> int:
         _sum_up(found)
         _repeats(rows)
     return 0
+
+
+def rows_in(path: Path) -> list[dict[str, str]]:
+    """The lines by column; a cell that is missing is empty, one behind the last column is nobody's.
+    Raises OSError and ValueError."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        try:
+            return [
+                {name: row[name] or "" for name in row if name is not None}
+                for row in csv.DictReader(file)
+            ]
+        except csv.Error as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 def predicted(

@@ -111,8 +111,9 @@ sum is within 6% of a simulated run of its code (`python benchmarks/formula.py -
 
 {with_what}
 
-*workspace* is what comes and goes, with what PyTorch's allocator holds of memory given back;
-gradients are made after the peak, in its place. *context* is the driver's. GiB of 2^30 bytes.
+*gradients* are those of the micro-batches before; those of the peak's own are made after it, in its
+place. *workspace* is what comes and goes, with what PyTorch's allocator holds of memory given back.
+*context* is the driver's. GiB of 2^30 bytes.
 
 """
 

@@ -93,7 +93,7 @@ def _spec(asked: dict[str, Any], scratch: Path) -> Any:
             "training": {
                 "max_steps": 2,
                 "micro_batch": asked["rows"],
-                "accumulation": 1,
+                "accumulation": 2,
                 "max_length": asked["tokens"],
                 "packing": asked["packed"],
                 "gradient_checkpointing": asked["checkpointing"],

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tui_lora.core.advice import Advice, Change
+from tui_lora.core.advice import Advice, Change, Largest, OneWay
 from tui_lora.core.inspect import (
     FROM_INSPECT,
     TO_INSPECT,
@@ -46,6 +46,10 @@ FORECAST = Forecast(
     peak_reserved_gib=7.0,
     phase="backward",
 )
+EARLY = FORECAST.model_copy(
+    update={"parts": FORECAST.parts.model_copy(update={"weights": 4.0}), "peak_reserved_gib": 5.7}
+)
+"""From sizes that were simulated before."""
 ADVICE = Advice(
     forecast=FORECAST,
     verdict="does_not_fit",
@@ -59,6 +63,27 @@ ADVICE = Advice(
             verdict="fits",
         ),
     ),
+)
+
+LARGEST = (
+    Largest(
+        setting="lora.r",
+        value=64,
+        peak_process_gib=7.4,
+        limit="memory",
+        said="at 68 it takes 7.5 of 7.5 GiB, which is tight",
+    ),
+    Largest(
+        setting="training.micro_batch",
+        value=None,
+        peak_process_gib=None,
+        limit="memory",
+        said="even at 1 it takes 9.0 of 7.5 GiB, which does not fit",
+    ),
+)
+WAYS = (
+    OneWay(name="full fine-tuning", recipe="all of it", why_not="it cannot be simulated"),
+    OneWay(name="LoRA, int8", recipe="rank 16", forecast=FORECAST, verdict="tight"),
 )
 
 
@@ -95,12 +120,20 @@ def main() -> None:
         elif isinstance(asked, FeedRow):
             say(fed(asked))
         elif isinstance(asked, AdviseMemory):
-            say(MemoryAdvised(id=asked.id, advice=ADVICE, done=True))
+            say(MemoryAdvised(id=asked.id, advice=ADVICE, done=False))
+            some = ADVICE.model_copy(update={"largest": LARGEST})
+            say(MemoryAdvised(id=asked.id, advice=some, done=False))
+            if "half" in asked.spec["model"]["id"]:
+                say(InspectFailed(id=asked.id, message="the ways fell off the bus."))
+                continue
+            whole = some.model_copy(update={"ways": WAYS})
+            say(MemoryAdvised(id=asked.id, advice=whole, done=True))
         elif isinstance(asked, ForecastMemory):
             if "broken" in asked.spec["model"]["id"]:
                 say(InspectFailed(id=asked.id, message="lora.r: it cannot be run."))
                 continue
             say(InspectWorking(id=asked.id, label="simulating a step"))
+            say(MemoryForecast(id=asked.id, forecast=EARLY, exact=False))
             say(MemoryForecast(id=asked.id, forecast=FORECAST))
 
 

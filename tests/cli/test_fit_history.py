@@ -62,3 +62,15 @@ def test_for_programs_it_is_the_table_with_the_errors(capsys: pytest.CaptureFixt
 def test_an_empty_table(json_wanted: bool, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert history(json_wanted=json_wanted) == 0
     assert capsys.readouterr().out.startswith(said)
+
+
+@pytest.mark.parametrize("t", [1e300, -1e300, 1e12])
+def test_a_damaged_date_is_unknown_and_the_rest_is_shown(
+    t: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep(run(t, 10.3, 10.0))
+    keep(run(1.8e9, 9.5, 10.0))
+    assert history(json_wanted=False) == 0
+    said = capsys.readouterr().out
+    assert "10.30    10.00  +3.0%" in said
+    assert "9.50    10.00  -5.0%" in said

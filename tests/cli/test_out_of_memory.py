@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from tests.models import write_model
-from tests.recorded import ran_out_session
+from tests.recorded import ran_out, ran_out_session
 from tests.store.test_sessions import write_events
 from tui_lora.core.errors import UserError
 from tui_lora.core.events import AttemptStarted, SpecChanged
 from tui_lora.headless import verbs
+from tui_lora.headless.out_of_memory import ran_out_lines
 from tui_lora.store import launch
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.spec_file import read_spec
@@ -77,6 +78,13 @@ def test_the_end_says_where_it_went_and_how_to_go_on(
         assert train(paths, *texts, name=name) == 0
     assert [name for name, _ in started] == ["big"] * (len(commands) - 1) + ["big-2"]
     assert started[0][1] == {"training.micro_batch": 2, "training.accumulation": 8}
+
+
+def test_what_was_predicted_of_an_earlier_attempt_is_not_told(
+    paths: SessionPaths,
+) -> None:
+    write_events(paths, AttemptStarted(attempt=2, pid=1, resumed_from=200), *ran_out(201))
+    assert "\npredicted:" not in "\n".join(ran_out_lines(paths))
 
 
 def test_what_a_checkpoint_does_not_survive_is_refused_with_the_way(

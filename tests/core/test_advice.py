@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tui_lora.core.advice import RowLengths, changed
-from tui_lora.core.candidates import ROOM, SMALLER, Candidate
+from tui_lora.core.advice import Largest, RowLengths, changed
+from tui_lora.core.candidates import ROOM, SMALLER, Candidate, of_largest
 from tui_lora.core.rules import broken_rules
 from tui_lora.core.spec import RunSpec, parse_spec
 
@@ -151,3 +151,39 @@ def test_a_rule_that_was_broken_before_does_not_forbid_a_change() -> None:
     assert changed(spec, {"lora.variant": "pissa"}) is None
     assert changed(spec, {"lora.r": 0}) is None
     assert changed(spec, {"lora.r": spec.lora.r}) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "setting", "value", "changes"),
+    [
+        ({}, "lora.r", 512, {"lora.r": 512, "lora.alpha": 1024}),
+        ({"lora": {"r": 16, "alpha": 8}}, "lora.r", 64, {"lora.r": 64, "lora.alpha": 32}),
+        (
+            {"lora": {"r": 16, "alpha": 32, "variant": "rslora"}},
+            "lora.r",
+            64,
+            {"lora.r": 64, "lora.alpha": 32},
+        ),
+        # A step of 2 x 8 rows stays one of 16.
+        ({}, "training.micro_batch", 12, {"training.micro_batch": 8, "training.accumulation": 2}),
+        ({}, "training.micro_batch", 900, {"training.micro_batch": 16, "training.accumulation": 1}),
+        ({}, "training.max_length", 4096, {"training.max_length": 4096}),
+        # Nothing to change, or nothing that fits.
+        ({}, "training.micro_batch", 3, {}),
+        ({"training": {"micro_batch": 2, "accumulation": 1}}, "training.micro_batch", 9, {}),
+        ({}, "lora.r", 16, {}),
+        ({}, "lora.r", None, {}),
+    ],
+)
+def test_the_largest_is_taken_on_and_the_rest_of_the_run_stays(
+    given: dict[str, Any], setting: str, value: int | None, changes: dict[str, Any]
+) -> None:
+    spec = parse_spec({"model": "m", "dataset": "d", **given})
+    largest = Largest(setting=setting, value=value, peak_process_gib=1, limit="memory", said="")
+    assert of_largest(spec, largest) == changes
+    if changes:
+        new = changed(spec, changes)
+        assert new is not None
+        assert new.training.micro_batch * new.training.accumulation == (
+            spec.training.micro_batch * spec.training.accumulation
+        )

@@ -72,6 +72,9 @@ def test_the_peak_is_that_of_all_phases_and_the_rest_is_headroom() -> None:
     assert whole.verdict == "fits"
     assert found(begun(total_gib=11.0), LOADED, STEP, DONE).verdict == "tight"
     assert found(begun(total_gib=10.0), LOADED, STEP, DONE).verdict == "does_not_fit"
+    # What others hold is not nothing where it is not known.
+    unsure = found(begun(others_gib=None), LOADED, STEP, DONE)
+    assert (unsure.headroom_gib, unsure.verdict) == (None, "unknown")
 
 
 def test_what_is_not_told_is_not_known() -> None:

@@ -92,6 +92,7 @@ def test_the_parts_are_the_whole() -> None:
         ({"training": {"micro_batch": 4}}, {}),
         ({"training": {"max_length": 2048}}, {}),
         ({}, {"training": {"optimizer": "adamw_8bit"}}),
+        ({"training": {"accumulation": 2}}, {"training": {"accumulation": 1}}),
         ({}, {"lora": {"target_modules": "attention"}}),
         ({}, {"lora": {"layers": "16-31"}}),
         ({"lora": {"r": 64}}, {}),
@@ -100,6 +101,20 @@ def test_the_parts_are_the_whole() -> None:
 )
 def test_what_takes_more(more: dict[str, Any], less: dict[str, Any]) -> None:
     assert of(**more).peak_process_gib > of(**less).peak_process_gib
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, ""),
+        ({"training": {"optimizer": "adamw_torch"}}, "copy of all that is trained"),
+        ({"training": {"neftune": 5}}, "NEFTune's noise"),
+    ],
+)
+def test_what_is_not_counted_is_said(settings: dict[str, Any], said: str) -> None:
+    reasons = [reason for reason in of(**settings).reasons if reason.startswith("not counted")]
+    assert len(reasons) == (said != "")
+    assert said in "".join(reasons)
 
 
 def test_an_older_card_has_no_bfloat16() -> None:

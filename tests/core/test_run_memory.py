@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.recorded import opening, step_done
+from tests.recorded import opening, ran_out, step_done
 from tui_lora.core.events import (
     AttemptFinished,
     Evaluated,
@@ -14,6 +14,7 @@ from tui_lora.core.events import (
     MemoryForecasted,
     MemoryMeasured,
     RunPlanned,
+    StepDone,
 )
 from tui_lora.core.memory import Forecast, Parts
 from tui_lora.core.run_memory import Holder, RunMemory, run_memory
@@ -128,6 +129,50 @@ def test_it_is_held_against_the_forecast_once_an_evaluation_is_past() -> None:
         after.apply(event)
     after.apply(step_done(21, 400, card=True))
     assert memory(after, None).error is None
+
+
+def test_what_an_earlier_attempt_took_is_no_peak_of_this_one() -> None:
+    view = view_of(forecast(14.0), steps=40)
+    for event in opening(400, attempt=2, resumed_from=20):
+        view.apply(event)
+    # Not told yet: the earlier one's would be another run's.
+    assert (view.forecast, view.peak_reserved_gib) == (None, None)
+    view.apply(forecast(8.3))
+    view.apply(smaller(21))
+    found = memory(view, None)
+    assert (found.peak, found.predicted) == pytest.approx((7.9 + 0.3, 8.3))
+    # It goes on in the middle of its rows: the longest may still come.
+    assert found.expected == pytest.approx(8.3)
+    assert found.headroom == pytest.approx(16 - (8.5 - 8.1) - 8.3)
+    assert view.highest_reserved_gib == 11.0
+
+
+def smaller(step: int) -> StepDone:
+    """A step that reserves 7.8 GiB, and 7.9 at its peak."""
+    memory = {"reserved_gib": 7.8, "peak_reserved_gib": 7.9, "card_used_gib": 8.5}
+    return step_done(step, 400, card=True).model_copy(update=memory)
+
+
+@pytest.mark.parametrize(("steps", "settled"), [(25, False), (133, False), (134, True)])
+def test_a_resumed_attempt_has_shown_its_peak_when_all_rows_have_come(
+    steps: int, settled: bool
+) -> None:
+    view = RunView()
+    for event in opening(400, attempt=2, resumed_from=20):
+        view.apply(event)
+    view.apply(forecast(8.3))
+    view.apply(Evaluated(step=40, loss=1, rows=4, seconds=1))
+    view.apply(smaller(20 + steps))  # of three epochs
+    assert memory(view, None).settled is settled
+    view.apply(AttemptFinished(attempt=2, verdict="done"))
+    assert memory(view, None).settled is settled
+
+
+def test_where_memory_ran_out_there_was_no_peak_to_be_seen() -> None:
+    view = view_of(forecast(15.0))
+    for event in ran_out(31):
+        view.apply(event)
+    assert memory(view, None).error is None
 
 
 @pytest.mark.parametrize(("steps", "settled"), [(5, False), (25, True)])

@@ -11,7 +11,14 @@ import pytest
 
 from tests.core.test_run_memory import forecast
 from tests.recorded import make_session, opening, steps, write
-from tui_lora.core.events import AttemptStarted, Choice, ChoicesMade, Event, MemoryMeasured
+from tui_lora.core.events import (
+    AttemptStarted,
+    Choice,
+    ChoicesMade,
+    Event,
+    MemoryMeasured,
+    MemoryRanOut,
+)
 from tui_lora.core.measured_runs import MeasuredRun, Peaks
 from tui_lora.core.sensors import CardReading, MachineReading, SensorReading
 from tui_lora.store import memory_table
@@ -61,7 +68,7 @@ def session(tmp_path: Path) -> SessionPaths:
 
 def test_a_run_in_the_table_says_what_was_predicted_and_measured(session: SessionPaths) -> None:
     write(session, attempt(), steps(1, 40, 40, card=True), measured())
-    learn_from(session)
+    learn_from(session, steps=40)
     (found,) = measured_runs()
     assert (found.session, found.attempt, found.card, found.total_gib) == ("live", 1, CARD, 16.0)
     assert (found.scheme, found.packing, found.attention) == ("nf4", "no", "sdpa")
@@ -77,25 +84,54 @@ def test_a_run_in_the_table_says_what_was_predicted_and_measured(session: Sessio
 def test_of_several_attempts_the_last_counts(session: SessionPaths) -> None:
     write(session, attempt(), steps(1, 20, 40, card=True), measured())
     write(session, attempt(2), steps(21, 22, 40, card=True))
-    assert run_of(session) is None  # it was killed before it had measured anything
+    assert run_of(session, steps=40) is None  # it was killed before it had measured anything
     write(session, measured(12.5))
-    found = run_of(session)
+    found = run_of(session, steps=40)
     assert found is not None
     assert (found.attempt, found.measured.reserved_gib) == (2, 12.5)
 
 
+@pytest.mark.parametrize(
+    ("number", "steps_taken", "more", "predicted"),
+    [
+        (1, 1, [], 11.4),
+        # Stopped while it loaded: 4.1 GiB say nothing of a forecast of 11.4.
+        (1, 0, [], None),
+        (1, 9, [MemoryRanOut(step=10, phase="backward", device="cuda:0")], None),
+        # It went on in the middle of the rows; an epoch has 14 steps.
+        (2, 13, [], None),
+        (2, 14, [], 11.4),
+    ],
+)
+def test_a_forecast_is_judged_by_attempts_that_came_to_their_peak(
+    session: SessionPaths,
+    number: int,
+    steps_taken: int,
+    more: list[Event],
+    predicted: float | None,
+) -> None:
+    write(session, attempt(number), more, measured(4.1))
+    learn_from(session, steps=steps_taken)
+    (found,) = measured_runs()
+    assert (found.predicted.process_gib if found.predicted else None) == (
+        None if predicted is None else pytest.approx(predicted)
+    )
+    # What CUDA takes beside it is told all the same.
+    assert (found.measured.reserved_gib, found.measured.context_gib) == (4.1, 0.41)
+
+
 def test_what_was_not_measured_on_a_card_is_not_kept(session: SessionPaths, table: Path) -> None:
     write(session, attempt(), steps(1, 40, 40))
-    learn_from(session)
+    learn_from(session, steps=40)
     write(session, measured(None))
-    learn_from(session)
+    learn_from(session, steps=40)
     assert not table.exists()
 
 
 def test_a_table_that_cannot_be_written_fails_no_run(session: SessionPaths, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where the folder should be")
     write(session, attempt(), measured())
-    learn_from(session)
+    learn_from(session, steps=40)
     assert measured_runs() == ()
 
 

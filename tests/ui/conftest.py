@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from tui_lora.core.errors import UserError
+from tui_lora.core.spec import ModelSpec
 from tui_lora.core.status import Status
 from tui_lora.core.view import RunView
-from tui_lora.store import launch, sessions
+from tui_lora.store import launch, model_sizes, sessions
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.spec_file import read_spec
 from tui_lora.store.spec_now import with_changes
@@ -43,6 +46,19 @@ def no_worker_by_itself(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
         raise OSError(f"no {kind} worker in this test")
 
     monkeypatch.setattr(launch, "start_pipe_worker", start)
+
+
+@pytest.fixture(autouse=True)
+def no_config_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of the Hub that is named asks no Hub, but one of a test's own."""
+    really = model_sizes.fetch_config
+
+    def fetch(model: ModelSpec, timeout_s: float = 10.0) -> Path:
+        if "127.0.0.1" in os.environ.get("HF_ENDPOINT", ""):
+            return really(model, timeout_s)
+        raise UserError("no Hub in this test.")
+
+    monkeypatch.setattr(model_sizes, "fetch_config", fetch)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from tests.hub_models import FakeModelHub, pointed_at
 from tests.models import write_model
 from tests.recorded import FORECAST
 from tests.ui.conftest import notice, page, picture
@@ -27,12 +29,12 @@ from tui_lora.store.preferences import Preferences, read_preferences, write_pref
 from tui_lora.ui.app import TuiLora
 from tui_lora.ui.forms.ask_line import AskLine
 from tui_lora.ui.headroom_text import foot_rows, memory_bar, panel_rows, verdict_of
-from tui_lora.ui.memory_looks import card_seen
+from tui_lora.ui.memory_asked import card_seen
 from tui_lora.ui.messages import CardAskedAbout, SensorsRead, SettingsChanged
 from tui_lora.ui.row_lengths import LengthsKnown, lengths_of, row_lengths
 from tui_lora.ui.screens.advice import AdviceList
 from tui_lora.ui.state import CardSeen, Draft, MemorySeen
-from tui_lora.ui.widgets.headroom import HeadroomFoot, HeadroomPanel
+from tui_lora.ui.widgets.headroom import HeadroomFoot, HeadroomPanel, ModelHeadroom
 from tui_lora.ui.widgets.line import Lines
 from tui_lora.ui.widgets.table import Table
 
@@ -87,7 +89,7 @@ def settings(
     return app
 
 
-def cards(*totals: float | None, used: float = 0.4) -> SensorReading:
+def cards(*totals: float | None, used: float | None = 0.4) -> SensorReading:
     """Cards of these sizes, by NVML's numbers."""
     found = tuple(
         CardReading(
@@ -322,6 +324,22 @@ async def test_advice_is_put_into_the_draft_and_taken_back(root: Path, started: 
         assert "training" not in app.draft.data
 
 
+async def test_the_largest_rank_keeps_its_scale(root: Path, started: object) -> None:
+    app = settings(root, lora={"r": 16, "alpha": 32})
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.post_message(SensorsRead(cards(16.0)))
+        await simulated(pilot)
+        await pilot.press("a")
+        await until(pilot, lambda: isinstance(app.screen, AdviceList))
+        table = app.screen.query_one(Table)
+        await until(pilot, lambda: len(table.rows) == 3)
+        await pilot.press("down")
+        said = " ".join(_text(app.screen.query_one("#about-change", Lines)).split())
+        assert "Enter: rank 16 → 64, alpha 32 → 128, so that α/r stays." in said
+        await pilot.press("enter")
+        await until(pilot, lambda: app.draft.data["lora"] == {"r": 64, "alpha": 128})
+
+
 @pytest.mark.parametrize(
     ("change", "known"),
     [
@@ -423,9 +441,10 @@ async def test_the_model_screen_says_how_each_way_fits(
         app.post_message(SensorsRead(cards(8.0)))
         await until(pilot, lambda: "nf4 4" in row_of(app))
         assert re.fullmatch(
-            r"on this card +nf4 4\.\d+ ✓ fits +int8 1\d\.\d ✗ not +16 bits 1\d\.\d ✗ not   GiB",
+            r"on this card +nf4 4\.\d+ ✓  int8 1\d\.\d ✗  16 bits 1\d\.\d ✗  full 1\d\d ✗   GiB",
             row_of(app),
         )
+        assert "memory         ✓ fits  headroom 2" in "\n".join(picture(app))
         # With the draft's other settings, and for the card that was asked about.
         app.post_message(CardAskedAbout(Card("24 GiB", 24.0)))
         app.post_message(SettingsChanged({"training.max_length": 4096}))
@@ -435,9 +454,145 @@ async def test_the_model_screen_says_how_each_way_fits(
         await until(pilot, lambda: row_of(app).split() == ["on", "24", "GiB", "—"])
 
 
+@pytest.fixture
+def two_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    monkeypatch.setenv("TUI_LORA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    folder = tmp_path / "models"
+    write_preferences(Preferences(model_folders=[str(folder)]))
+    return [write_model(folder / name, **LLAMA) for name in ("a-first", "b-slow")]
+
+
+def beside(app: TuiLora) -> str:
+    """The panel of the Model screen."""
+    return "\n".join(row.plain.rstrip() for row in page(app).query_one(ModelHeadroom).said)
+
+
+async def test_the_model_under_the_cursor_is_simulated_when_it_stays_there(
+    root: Path,
+    two_models: list[Path],
+    started: object,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    monkeypatch.setenv(GATE, str(gate))
+    app = settings(root, "", start="model")
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.post_message(SensorsRead(cards(16.0)))
+        await until(pilot, lambda: page(app).query_one(Table).rows)
+        table = page(app).query_one(Table)
+        table.point(str(two_models[0]))
+        await until(pilot, lambda: "peak         8.00  simulated, backward" in beside(app))
+        # No other sizes are simulated for it: that was called off.
+        assert "pointed" not in app.inspector._last
+        assert "✓ it fits" in beside(app)
+        assert "with 2 × 1,024 tokens, as in 4 Settings" in beside(app)
+        words = "\n".join(picture(app))
+        assert re.search(r"LoRA, nf4 +8\.00  ✓ fits +simulated", words)
+        assert re.search(r"LoRA, 16 bits +14\.\d  ✓ fits +by formula", words)
+        assert re.search(r"all weights +11\d  ✗ does not fit +by formula", words)
+        # The draft has no model, and its figures are not those of the model pointed at.
+        assert app.memory_seen.forecast is None
+        # Of the next one there is the formula at once, and an answer that comes late is nobody's.
+        table.point(str(two_models[1]))
+        await until(pilot, lambda: "by formula …" in beside(app))
+        await until(pilot, lambda: "pointed" in app.inspector._newest)
+        table.point(str(two_models[0]))
+        await pilot.pause()
+        assert "pointed" not in app.inspector._newest
+        gate.unlink()
+        await until(pilot, lambda: "simulated" in beside(app))
+        # Away from the screen nothing is asked.
+        gate.touch()
+        table.point(str(two_models[1]))
+        await pilot.press("1")
+        await until(pilot, lambda: app.current_mode == "sessions")
+        assert "pointed" not in app.inspector._newest
+        gate.unlink()
+        await pilot.press("2")
+        await until(pilot, lambda: "simulated" in beside(app))
+
+
+async def test_a_model_of_the_hub_says_how_it_fits_before_it_is_fetched(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = FakeModelHub()
+    pointed_at(hub, tmp_path, monkeypatch)
+    monkeypatch.setenv("TUI_LORA_CACHE", str(tmp_path / "cache"))
+    weights = {"model.safetensors": b"x" * 8, "tokenizer.json": b"{}"}
+    hub.add("nobody/llama", {"config.json": json.dumps(LLAMA).encode(), **weights})
+    app = settings(root, "", start="model")
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.post_message(SensorsRead(cards(8.0)))
+        await pilot.press("h", "enter")
+        await until(pilot, lambda: "Enter asks what fetching it takes" in "\n".join(picture(app)))
+        assert row_of(app) == ""
+        await pilot.press("enter")
+        await until(pilot, lambda: "nf4 4" in row_of(app))
+        assert re.search(r"nf4 4\.\d+ ✓  int8 1\d\.\d ✗ .* full 1\d\d ✗   GiB", row_of(app))
+        assert "model.safetensors" not in hub.sent
+    hub.close()
+
+
 def row_of(app: TuiLora) -> str:
     found = (row.strip() for row in picture(app))
     return next((row for row in found if row.startswith(("on this card", "on 24 GiB"))), "")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_of_a_model_of_the_hub_the_config_alone_is_fetched(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    hub = FakeModelHub()
+    pointed_at(hub, tmp_path, monkeypatch)
+    hub.add("nobody/llama", {"config.json": json.dumps(LLAMA).encode()})
+    hub.slow = threading.Event()
+    # No worker can be started in this test.
+    app = settings(root, "nobody/llama")
+    async with app.run_test(size=size) as pilot:
+        app.post_message(SensorsRead(cards(16.0)))
+        await until(pilot, lambda: "— fetching its config.json from the Hub …" in shown(app))
+        hub.slow.set()
+        await until(pilot, lambda: "by formula" in shown(app))
+        assert "✓" in shown(app)
+        assert set(hub.sent) == {"config.json"}
+    hub.close()
+
+
+async def test_a_model_that_the_hub_does_not_have_says_so(root: Path, started: object) -> None:
+    app = settings(root, "nobody/odd")
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.post_message(SensorsRead(cards(16.0)))
+        await until(pilot, lambda: "no Hub in this test." in shown(app))
+        # Nor does the worker's answer hide it.
+        await until(pilot, lambda: not app.memory_seen.busy)
+        assert "no Hub in this test." in shown(app)
+
+
+async def test_why_no_card_is_there_is_said(root: Path, started: object) -> None:
+    app = settings(root, hardware={"devices": "1"})
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.post_message(SensorsRead(cards(16.0)))
+        await simulated(pilot)
+        words = " ".join(shown(app).split())
+        assert "it takes 8.0 GiB" in words
+        assert "Hardware.devices is 1, which names no card here" in words
+        assert "fits" not in words.replace("will it fit", "").replace("whether it fits", "")
+
+
+def test_what_others_hold_is_never_taken_for_nothing() -> None:
+    spec = parse_spec({"model": "m", "dataset": "d.jsonl"})
+    seen = MemorySeen(CardSeen("T4", 15.0, None), spec, FORECAST)
+    rows = "\n".join(row.plain.rstrip() for row in panel_rows(seen, 44))
+    assert "✓" not in rows
+    assert "others          —" in rows
+    assert "headroom        —" in rows
+    assert verdict_of(seen) == "unknown"
+    assert card_seen(cards(16.0, used=None)) == replace(
+        card_seen(cards(16.0)) or CardSeen(""), others_gib=None
+    )
 
 
 def test_the_bar_is_as_long_as_the_card() -> None:
@@ -460,8 +615,8 @@ def test_the_bar_is_as_long_as_the_card() -> None:
 
 def test_the_card_is_the_one_asked_about_then_the_one_that_devices_name() -> None:
     two, t4 = cards(8.0, 24.0), Card("T4", 15.0, (7, 5))
-    named = [card_seen(two, devices) for devices in (None, "auto", "1", "GPU-1", "7")]
-    assert [card.total_gib for card in named if card] == [8.0, 8.0, 24.0, 24.0, 8.0]
+    named = [card_seen(two, devices) for devices in ("0", "auto", "1", "GPU-1", "7")]
+    assert [card and card.total_gib for card in named] == [8.0, 8.0, 24.0, 24.0, None]
     asked = card_seen(two, "1", t4)
     assert asked == CardSeen("T4", 15.0, capability=(7, 5), asked=True)
     # One that was asked about on another day does not stand before one that is here.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,11 @@ from tui_lora.core.events import MemoryMeasured, SpecChanged
 from tui_lora.core.spec import parse_spec
 from tui_lora.core.status import Status
 from tui_lora.store import answer_sheets, checkpoints, memory_table, sessions
+from tui_lora.store.adapters import session_target
 from tui_lora.store.paths import SessionPaths
 from tui_lora.ui import chat_link
 from tui_lora.ui.app import TuiLora
+from tui_lora.ui.chat_link import link_of
 from tui_lora.ui.messages import SessionChosen
 from tui_lora.ui.widgets.answer import AnswerView
 from tui_lora.ui.widgets.line import Line, Lines
@@ -135,7 +138,7 @@ async def test_memory_predicted_and_measured(
     begun = on_a_card(opening(400))
     write(paths, begun, steps(1, 400, 400, card=True), iter([changed, measured]), ending(400))
     finish(paths, 400)
-    memory_table.learn_from(paths)
+    memory_table.learn_from(paths, steps=400)
     app = TuiLora(root, session=paths, start="results", live=False)
     async with app.run_test(size=(80, 24)) as pilot:
         await show(pilot, run_of(paths))
@@ -244,12 +247,34 @@ async def test_stopped_answers_are_not_kept(root: Path, done: SessionPaths, fake
         await pilot.press("a")
         await until(pilot, lambda: "loading the weights" in said(app, "asked"))
         assert shown(app).count("◌ waiting") >= 2
+        assert "Esc calls it off" in said(app, "asked")
+        link = link_of(app)
+        assert link.pipe is not None
+        process = link.pipe.process
         await pilot.press("escape")
         assert "not kept" in notice(app)
-        (fake / "wait").unlink()
-        await until(pilot, lambda: page(app).link.state.phase == "ready")  # type: ignore[attr-defined]
+        # What was loaded for them alone is put away.
+        assert link.state.phase == "off"
+        assert process.wait(60) == 0
         await pilot.pause()
         assert list(done.evaluations.iterdir()) == []
+
+
+async def test_answers_come_from_where_the_base_is_already(
+    root: Path, done: SessionPaths, fake: Path
+) -> None:
+    app = TuiLora(root, session=done, start="results", live=False)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await show(pilot, run_of(done))
+        await until(pilot, lambda: "a answers" in keys(app))
+        link = link_of(app)
+        link.open(replace(session_target(done), devices="cpu"))
+        await until(pilot, lambda: link.state.voices)
+        pipe = link.pipe
+        await pilot.press("a")
+        await until(pilot, lambda: "kept as evaluations/answers-" in notice(app))
+        assert len(answers(app)) == 6
+        assert link.pipe is pipe
 
 
 async def test_kept_answers_of_others_are_only_text(root: Path, done: SessionPaths) -> None:

@@ -52,6 +52,20 @@ def test_a_row_that_cannot_be_done_says_why(changes: dict[str, str], why: str) -
     assert why in script("memory.py").predicted({**row, **changes}, SHAPES)[2]
 
 
+def test_a_cell_too_many_or_too_few_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmark, path = script("memory.py"), tmp_path / "rows.csv"
+    path.write_text("model,seq_len,notes\nnobody/knows,512,a,b\nnobody/knows\n")
+    assert benchmark.rows_in(path) == [
+        {"model": "nobody/knows", "seq_len": "512", "notes": "a"},
+        {"model": "nobody/knows", "seq_len": "", "notes": ""},
+    ]
+    monkeypatch.setattr(sys, "argv", ["memory.py", str(path)])
+    assert benchmark.main() == 0
+    assert capsys.readouterr().out.count("the table of shapes has no nobody/knows") == 2
+
+
 @pytest.mark.parametrize(
     ("model", "like"),
     [

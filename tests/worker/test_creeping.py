@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,13 +61,26 @@ def test_a_card_with_room_for_it_is_left_in_peace(
     assert said(monkeypatch, growth) == []
 
 
-def test_the_process_counts_where_there_is_no_card(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limited", [False, True])
+def test_the_process_counts_where_there_is_no_card(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limited: bool
+) -> None:
+    """Against what the machine has left, or a control group on a machine that has plenty."""
+    from tui_lora.store import cgroups
     from tui_lora.worker import creeping
 
+    gib = creeping.GIB
+
     class Machine:
-        available = 2 * creeping.GIB
+        total = 256 * gib
+        available = 200 * gib if limited else 2 * gib
 
     monkeypatch.setattr(creeping.psutil, "virtual_memory", lambda: Machine())
+    (tmp_path / "memory.max").write_text(str(16 * gib) if limited else "max")
+    (tmp_path / "memory.current").write_text(str(14 * gib))
+    (tmp_path / "ours").write_text("0::/\n")
+    monkeypatch.setattr(cgroups, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(cgroups, "_OURS", tmp_path / "ours")
     events: list[Event] = []
 
     class Teller:

@@ -90,6 +90,20 @@ def test_without_a_card_nothing_is_started(started: list[Any], reading: SensorRe
     forecast.end()
 
 
+@pytest.mark.parametrize(
+    ("rows", "micro_batch", "accumulation"), [(300, 4, 8), (7, 4, 2), (4, 4, 1), (3, 3, 1)]
+)
+def test_few_rows_make_no_more_micro_batches_than_an_epoch_has(
+    rows: int, micro_batch: int, accumulation: int
+) -> None:
+    forecast = Forecasting(Heard(), machine(0))  # type: ignore[arg-type]
+    forecast.ask_again(spec(micro_batch=4, accumulation=8), longest_row=256, rows=rows)
+    asked = forecast._asked.get(timeout=60)
+    assert asked is not None
+    found = asked.spec.training
+    assert (found.micro_batch, found.accumulation) == (micro_batch, accumulation)
+
+
 def test_what_is_not_known_is_said_once_the_rows_are_known(started: list[Any]) -> None:
     heard = Heard()
     forecast = Forecasting(heard, machine())  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from tui_lora.core.spec import parse_spec
 from tui_lora.worker.memory.largest import MOST_SIMULATED, SEARCHES, Searching
 
 LENGTH, ROWS, RANK = SEARCHES
-Gib = Callable[[int], float]
+Gib = Callable[[int], float | None]
 
 TOTAL = 16.0
 
@@ -22,24 +22,30 @@ def found_by(search: Any, takes: Gib, *, context: int | None = 4096, **training:
     spec = parse_spec({"model": "m", "dataset": "d", "training": training})
     section, name = search.setting.split(".")
 
-    def of(value: int) -> Forecast:
+    def of(value: int) -> Forecast | None:
+        gib = takes(value)
+        if gib is None:
+            return None
         zero = dict.fromkeys(Parts.model_fields, 0.0)
         return Forecast(
             method="simulated",
             parts=Parts(**zero),
             peak_allocated_gib=0.0,
-            peak_reserved_gib=takes(value),
+            peak_reserved_gib=gib,
         )
 
     def value_of(of_spec: Any) -> int:
         return int(getattr(getattr(of_spec, section), name))
 
-    searching = Searching(search, spec, of(value_of(spec)), context)
+    base = of(value_of(spec))
+    assert base is not None
+    searching = Searching(search, spec, base, context)
     many = 0
     while searching.next(0.95 * TOTAL):
-        many += 1
         wanted = searching.spec
-        searching.told(None if wanted is None else of(value_of(wanted)))
+        found = None if wanted is None else of(value_of(wanted))
+        many += found is not None
+        searching.told(found)
     assert many <= MOST_SIMULATED
     return searching.answer(TOTAL, 0.0)
 
@@ -78,6 +84,14 @@ def test_no_longer_than_the_model_was_built_for() -> None:
     found = found_by(LENGTH, lambda n: 5 + n / 1e6, context=None)
     assert found.value == 1_048_576
     assert found.said == "the setting ends at 1,048,576"
+
+
+@pytest.mark.parametrize(("most", "value"), [(896, 896), (60, 60), (16, 16), (17, 16)])
+def test_what_would_be_refused_is_found_between_simulations(most: int, value: int) -> None:
+    """A layer of 896 x 896 takes no larger rank."""
+    found = found_by(RANK, lambda n: 4 + 0.001 * n if n <= most else None)
+    assert (found.value, found.limit) == (value, "setting")
+    assert found.said == f"{value + 4:,} would be refused, or cannot be told"
 
 
 def test_what_is_tight_is_called_so() -> None:

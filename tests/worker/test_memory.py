@@ -107,6 +107,7 @@ def long(*values: Any) -> Any:
         long({"scheme": "none", "every_layers": 2}),
         long({"scheme": "fp4", "selective": True}),
         {"scheme": "nf4", "task": "classification"},
+        {"scheme": "nf4", "accumulates": True},
         long({"scheme": "nf4", "task": "dpo", "held_against": "copy"}),
         long({"scheme": "none", "task": "kto"}),
         long({"scheme": "nf4", "variant": "dora"}),
@@ -143,18 +144,60 @@ def test_what_int8_multiplied_is_kept_in_spite_of_checkpointing() -> None:
     assert _kinds(scheme="int8")["activations"] > 2 * _kinds(scheme="nf4")["activations"]
 
 
+def test_micro_batches_come_on_top_of_the_gradients_of_those_before() -> None:
+    first, second = (_peak(accumulates=several) for several in (False, True))
+    adapter = first.kinds["adapter"]
+    # Of bfloat16, as the adapter is; in a first micro-batch those of the last layers at most.
+    assert second.kinds["gradients"] == adapter
+    assert first.kinds["gradients"] < adapter
+    assert 0 < second.allocated - first.allocated <= adapter
+
+
+def test_transformers_drops_gradients_behind_a_step_and_nowhere_else(tmp_path: Path) -> None:
+    """What the simulation goes by: whether there are some when a micro-batch comes."""
+    import torch
+    from transformers import Trainer, TrainingArguments
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = torch.nn.Linear(2, 1)
+
+        def forward(self, x: torch.Tensor, **_: Any) -> dict[str, torch.Tensor]:
+            return {"loss": self.linear(x).sum()}
+
+    there: list[bool] = []
+
+    class Watched(Trainer):
+        def training_step(self, model: Any, *others: Any, **named: Any) -> torch.Tensor:
+            there.append(model.linear.weight.grad is not None)
+            return super().training_step(model, *others, **named)
+
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path), per_device_train_batch_size=1, gradient_accumulation_steps=3,
+        num_train_epochs=1, report_to=[], save_strategy="no", use_cpu=True, disable_tqdm=True,
+    )  # fmt: skip
+    rows: Any = [{"x": [1.0, 2.0]}] * 6
+    Watched(Net(), arguments, train_dataset=rows).train()
+    assert there == [False, True, True] * 2
+
+
 def test_lora_fa_keeps_no_state_of_what_it_freezes() -> None:
     plain, frozen = _kinds(), _kinds(variant="lora-fa")
     assert frozen["adapter"] == plain["adapter"]
     assert 0 < frozen["optimizer"] < plain["optimizer"]
 
 
-@functools.cache
 def _kinds(**how: Any) -> Any:
+    return _peak(**how).kinds
+
+
+@functools.cache
+def _peak(**how: Any) -> Any:
     from tui_lora.worker.memory.forecast import trace_of
     from tui_lora.worker.memory.peak import peak_of
 
-    return peak_of(trace_of(_recipe(**{"scheme": "nf4", **how}), 1, 32)).kinds
+    return peak_of(trace_of(_recipe(**{"scheme": "nf4", **how}), 1, 32))
 
 
 @pytest.mark.long
@@ -180,6 +223,52 @@ def test_the_parts_make_the_whole_and_follow_the_config(tmp_path: Path) -> None:
     assert found.parts.total == pytest.approx(found.peak_process_gib)
     assert wider.parts.weights > 1.5 * found.parts.weights
     assert wider.parts.activations > 1.5 * found.parts.activations
+
+
+def test_how_many_micro_batches_a_step_has_is_no_matter_from_the_second_on(tmp_path: Path) -> None:
+    from tui_lora.worker.memory.forecasts import Forecasts
+
+    (tmp_path / "config.json").write_text(json.dumps(SMALL))
+    forecasts, card = Forecasts(), card_called("16GiB")
+
+    def of(accumulation: int) -> Any:
+        training = {"accumulation": accumulation, "micro_batch": 1, "max_length": 512}
+        data = {"model": str(tmp_path), "dataset": "x", "training": training}
+        return forecasts.of(parse_spec(data), card, "stamp")
+
+    one, two, many = (of(accumulation) for accumulation in (1, 2, 64))
+    assert one.parts.gradients < two.parts.gradients == two.parts.adapter
+    assert two == many
+
+
+def test_an_adapter_to_start_from_that_is_another_by_now_is_asked_about_anew(
+    tmp_path: Path,
+) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from tui_lora.worker.memory.forecasts import Forecasts
+    from tui_lora.worker.stamps import stamp_of
+
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text(json.dumps(SMALL))
+    start = tmp_path / "adapter"
+    start.mkdir()
+    data = {"model": str(tmp_path / "model"), "dataset": "x", "lora": {"start_from": str(start)}}
+    spec, forecasts, width = parse_spec(data), Forecasts(), int(str(SMALL["hidden_size"]))
+    layers, found = "base_model.model.model.layers", []
+    for rank in (8, 16):
+        config = {"peft_type": "LORA", "r": rank, "lora_alpha": 16, "target_modules": ["q_proj"]}
+        (start / "adapter_config.json").write_text(json.dumps(config))
+        each = {"A": torch.zeros(rank, width), "B": torch.zeros(width, rank)}
+        tensors = {
+            f"{layers}.{layer}.self_attn.q_proj.lora_{name}.weight": tensor.clone()
+            for layer in range(int(str(SMALL["num_hidden_layers"])))
+            for name, tensor in each.items()
+        }
+        save_file(tensors, start / "adapter_model.safetensors")
+        found.append(forecasts.of(spec, card_called("16GiB"), stamp_of(spec)))
+    assert found[1].parts.adapter == pytest.approx(2 * found[0].parts.adapter, rel=0.01)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from tui_lora.core.inspect import (
     InspectFailed,
     MemoryAdvised,
 )
-from tui_lora.core.memory import Forecast
+from tui_lora.core.memory import Forecast, Parts
+from tui_lora.core.memory_in_full import in_full
+from tui_lora.core.model_facts import facts_of
 from tui_lora.core.spec import RunSpec, parse_spec
 
 pytestmark = pytest.mark.model
@@ -217,6 +220,78 @@ def test_the_largest_and_the_ways(
     assert full.parts.adapter == 0
     assert full.parts.weights == pytest.approx(2 * plain.parts.weights, rel=0.01)
     assert full.parts.optimizer == pytest.approx(2 * full.parts.weights, rel=0.01)
+
+
+def test_training_in_full_is_left_off_too_and_not_simulated_twice(
+    spec: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tui_lora.worker.memory import ways as module
+    from tui_lora.worker.memory.storages import Dropped
+
+    done = 0
+
+    def counted(*given: Any) -> Any:
+        nonlocal done
+        found = trace_of(*given)
+        done += 1
+        return found
+
+    trace_of = module.trace_of
+    monkeypatch.setattr(module, "trace_of", counted)
+
+    def full(of: RunSpec, **named: Any) -> Any:
+        return next(module.ways(of, Card("any", 1.0), lambda spec: None, 0.3, **named))
+
+    # Of other rows than those of another test, which are known.
+    spec = changed(spec, {"training.max_length": 192}) or spec
+    with pytest.raises(Dropped):
+        full(spec, go_on=lambda: False)
+    found = full(spec)
+    other = changed(spec, {"lora.r": 64})
+    assert other is not None
+    assert found.forecast is not None
+    assert full(other).forecast == found.forecast
+    assert done == 1
+    longer = changed(spec, {"training.max_length": 256})
+    assert longer is not None
+    assert full(longer).forecast != found.forecast
+    # What the Model screen shows at once is not far from it.
+    facts = facts_of(json.loads((Path(spec.model.id) / "config.json").read_text()))
+    assert facts is not None
+    reckoned = in_full(facts, longer, Card("any", 1.0))
+    simulated = full(longer).forecast
+    assert reckoned.peak_reserved_gib == pytest.approx(simulated.peak_reserved_gib, rel=0.1)
+    assert reckoned.parts.optimizer == pytest.approx(simulated.parts.optimizer, rel=0.01)
+
+
+def test_a_rank_above_what_a_layer_has_ends_no_advice(spec: RunSpec) -> None:
+    """It is refused, also where one looks between what was simulated, and the search goes on."""
+    from tui_lora.core.errors import UserError
+    from tui_lora.worker.memory.advice import advised
+
+    def of(spec: RunSpec) -> Forecast:
+        if spec.lora.r > 900:
+            raise UserError("a rank above 900 adds nothing.")
+        taken = 4 + spec.lora.r / 100
+        parts = dict.fromkeys(Parts.model_fields, 0.0)
+        return Forecast(
+            method="simulated",
+            parts=Parts(**parts),
+            peak_allocated_gib=taken,
+            peak_reserved_gib=taken,
+        )
+
+    def between(spec: RunSpec) -> None:
+        of(spec)
+
+    told = None
+    for found in advised(spec, Card("any", 64.0), of, between=between):
+        told = found or told
+        if isinstance(told, Advice) and len(told.largest) == 3:
+            break
+    assert isinstance(told, Advice)
+    rank = told.largest[-1]
+    assert (rank.setting, rank.value, rank.limit) == ("lora.r", 900, "setting")
 
 
 def test_the_desk_answers_between_simulations_and_leaves_off(model: Path, tmp_path: Path) -> None:

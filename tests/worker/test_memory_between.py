@@ -123,6 +123,24 @@ def test_an_early_answer_is_followed_by_the_exact_one(tmp_path: Path) -> None:
     assert early.forecast.peak_process_gib == pytest.approx(wanted, rel=1e-3)
 
 
+def test_two_screens_ask_of_memory_at_once_and_both_are_answered(tmp_path: Path) -> None:
+    """By their ids: the headroom panel asks of a draft, a fit check of the batch it measures."""
+    from tui_lora.worker.inspect import Desk
+    from tui_lora.worker.inspector import Inspector
+
+    (tmp_path / "config.json").write_text(json.dumps(SMALL))
+    said: list[FromInspect] = []
+    desk = Desk(Inspector(), said.append)
+    for id, tokens in (("memory-1", 64), ("memory-2", 128), ("check-3", 256)):
+        training = {"max_length": tokens, "micro_batch": 1}
+        spec = {"model": {"id": str(tmp_path)}, "dataset": {"path": "x"}, "training": training}
+        desk.hear(ForecastMemory(id=id, spec=spec, card="16GiB"))
+    for _ in range(6):
+        desk.serve()
+    answered = [one.id for one in said if isinstance(one, MemoryForecast) and one.exact]
+    assert answered == ["memory-2", "check-3"]
+
+
 def test_a_simulation_is_left_off_in_the_middle() -> None:
     from tui_lora.worker.memory.forecast import trace_of
     from tui_lora.worker.memory.storages import Dropped

@@ -15,11 +15,16 @@ from tui_lora.core.sensors import CardProcess, CardReading
 from tui_lora.core.spec import RunSpec
 from tui_lora.core.status import Status
 from tui_lora.store import sessions
+from tui_lora.store.checkpoints import seal
+from tui_lora.worker import train
 from tui_lora.worker.card_context import context_of
 from tui_lora.worker.inbox import Inbox
-from tui_lora.worker.machine_memory import MachineMemory, cgroup_limits, machine_memory
+from tui_lora.worker.machine_memory import MachineMemory, machine_memory
 from tui_lora.worker.oom import Told, is_out_of_memory, is_the_machines, told_by
+from tui_lora.worker.outcome import Outcome
+from tui_lora.worker.progress import Progress
 from tui_lora.worker.ran_out import memory_ran_out, on_card
+from tui_lora.worker.reporter import Reporter
 from tui_lora.worker.retry import NoRetry, Retry, next_try
 
 PLAIN = (
@@ -153,27 +158,6 @@ def test_a_look_that_fails_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (event.device, event.total_gib, event.message) == ("cpu", None, "MemoryError")
 
 
-def cgroup(folder: Path, files: dict[str, str]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        (folder / name).write_text(text)
-
-
-def test_the_limits_of_cgroups_are_found(tmp_path: Path) -> None:
-    ours, root = tmp_path / "ours", tmp_path / "cgroup"
-    ours.write_text("0::/job/step\n")
-    cgroup(root / "job/step", {"memory.max": "max\n", "memory.current": "5\n"})
-    stat = "anon 3\ninactive_file 200\n"
-    cgroup(root / "job", {"memory.max": "1000", "memory.current": "700", "memory.stat": stat})
-    assert list(cgroup_limits(root, ours)) == [(1000, 500)]
-    # Of version 1, in a container whose own root is what is mounted.
-    ours.write_text("7:cpu:/x\n4:memory:/docker/abc\n0::/\n")
-    files = {"memory.limit_in_bytes": "400", "memory.usage_in_bytes": "90"}
-    cgroup(root / "memory", files)
-    assert list(cgroup_limits(root, ours)) == [(400, 90)]
-    assert list(cgroup_limits(root, tmp_path / "none")) == []
-
-
 def test_what_was_given_back_since_is_counted_again() -> None:
     now = MachineMemory(total=4.5, free=0.6, own=3.9, own_peak=4.4, whose="x")
     then = now.when_short_of(0.5)
@@ -256,6 +240,24 @@ def test_no_retry_says_why(spec: RunSpec, phase: str, tried: int, why: str) -> N
     assert isinstance(found, NoRetry)
     assert why in found.why
     assert bool(found.why) is bool(why)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_what_no_checkpoint_forbids_is_among_the_last_words(tmp_path: Path, saved: bool) -> None:
+    paths = make_session(tmp_path)
+    if saved:
+        beside = paths.checkpoints / ".new"
+        beside.mkdir()
+        seal(beside, paths.checkpoints / "step-000004", step=4, tokens_seen=1)
+    outcome = Outcome(1, 0)
+    outcome.progress = Progress()
+    outcome.progress.step = 5
+    spec = asked(1, hardware__on_oom="stop", lora__r=16, lora__target_modules=("q_proj",))
+    small = {"gradient_checkpointing": True, "optimizer": "adamw_8bit", "max_length": 8}
+    spec = spec.model_copy(update={"training": spec.training.model_copy(update=small)})
+    train._ran_out(MemoryError(), paths, spec, 0, Reporter(paths.events), outcome)
+    # A checkpoint holds the weights of an adapter of this very rank.
+    assert ("rank 8" in outcome.message) is not saved
 
 
 def test_no_order_is_missed_between_two_lives_of_a_worker(tmp_path: Path) -> None:

@@ -51,6 +51,16 @@ def state_after_a_step(optimizer: str, shape: tuple[int, int], dtype: str) -> in
     )
 
 
+def test_what_comes_on_top_of_the_first_micro_batch() -> None:
+    import torch
+
+    from tui_lora.worker.beginning_words import on_top
+
+    weights = [torch.zeros(100, dtype=torch.bfloat16), torch.zeros(3, 4)]
+    assert on_top(weights, "adamw_torch_fused", gradients=False) == 2 * (2 * 100 + 4 * 12)
+    assert on_top(weights, "auto", gradients=True) == 3 * (2 * 100 + 4 * 12)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("optimizer", INSTALLED)
 def test_the_state_is_as_large_as_the_table_says(optimizer: str, dtype: str) -> None:

@@ -11,6 +11,13 @@ from tui_lora.core.fields import put
 from tui_lora.core.memory import Forecast, Verdict
 from tui_lora.core.spec import RunSpec, check_spec
 
+LARGEST = {
+    "training.max_length": "longest rows",
+    "training.micro_batch": "most rows at once",
+    "lora.r": "largest rank",
+}
+"""What the largest value of a setting is called."""
+
 Limit = Literal["memory", "context", "setting"]
 
 

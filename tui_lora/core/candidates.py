@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tui_lora.core.advice import RowLengths, changed
+from tui_lora.core.advice import Largest, RowLengths, changed
 from tui_lora.core.fields import get
 from tui_lora.core.spec import QuantizationSpec, RunSpec
 
@@ -288,6 +288,22 @@ ROOM = (
     Kind("rank", _higher_rank),
 )
 """What room can be spent on: speed first, then what more can be learned."""
+
+
+def of_largest(spec: RunSpec, found: Largest) -> Values:
+    """What a run takes on to come as near to the largest value as it can and be the same run
+    otherwise: a rank with its alpha, and so many rows at once that a step still has as many as now.
+    Empty where that changes nothing, or would break a rule."""
+    if found.value is None:
+        return {}
+    values: Values = {found.setting: found.value}
+    if found.setting == "lora.r":
+        values = _rank(spec, found.value)
+    elif found.setting == "training.micro_batch":
+        whole = spec.training.micro_batch * spec.training.accumulation
+        most = min(found.value, whole)
+        values = _batch(next(rows for rows in range(most, 0, -1) if whole % rows == 0), whole)
+    return values if changed(spec, values) is not None else {}
 
 
 def _batch(rows: int, whole: int) -> Values:

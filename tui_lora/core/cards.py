@@ -46,6 +46,9 @@ CARDS = (
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(GiB|GB|G)?", re.IGNORECASE)
 _LEAST_GIB, _MOST_GIB = 1.0, 2048.0
+_MOST_BARE = 256.0
+"""A larger number without a unit is a card's name: 1080, 1660."""
+_LAPTOP = re.compile(r"laptop( gpu)?", re.IGNORECASE)
 
 
 def card_called(text: str) -> Card:
@@ -57,8 +60,13 @@ def card_called(text: str) -> Card:
     for card in CARDS:
         if wanted == _plain(card.name):
             return card
+    if _LAPTOP.search(text):
+        raise ValueError(
+            f"{text.strip()!r:.60} may have less memory than the card of the same name; give its "
+            "size, such as 8GiB"
+        )
     size = _SIZE.fullmatch(text.strip())
-    if size is not None:
+    if size is not None and (size[2] or float(size[1]) <= _MOST_BARE):
         total = float(size[1])
         if not _LEAST_GIB <= total <= _MOST_GIB:
             raise ValueError(f"{text.strip()} is no size of a card; 1 to 2,048 GiB are")
@@ -70,6 +78,14 @@ def card_called(text: str) -> Card:
     raise ValueError(f"{text.strip()!r:.40} names no card; give a size such as 16GiB, or: {names}")
 
 
+def capability_of(name: str) -> tuple[int, int] | None:
+    """CUDA's capability of a card by that name, a laptop's too; None where it is not known."""
+    try:
+        return card_called(_LAPTOP.sub("", name)).capability
+    except ValueError:
+        return None
+
+
 def _plain(name: str) -> str:
-    text = re.sub(r"nvidia|geforce|tesla|laptop gpu|\W", "", name.lower())
+    text = re.sub(r"nvidia|geforce|tesla|\W", "", name.lower())
     return text.removeprefix("rtx")

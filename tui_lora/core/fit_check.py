@@ -210,9 +210,11 @@ class FitFound:
         begun, taken = self.begun, self.peak_process_gib
         if taken is None and self.peak_reserved_gib is not None:
             taken = self.peak_reserved_gib + CONTEXT_GIB
-        if begun is None or begun.total_gib is None or taken is None or self.checked is None:
+        if begun is None or taken is None or self.checked is None:
             return None
-        return begun.total_gib - (begun.others_gib or 0.0) - taken
+        if begun.total_gib is None or begun.others_gib is None:
+            return None
+        return begun.total_gib - begun.others_gib - taken
 
     def compared(self, forecast: Forecast | None) -> tuple[Compared, ...]:
         """Each peak as it was predicted and as it was measured."""

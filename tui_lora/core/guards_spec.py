@@ -65,8 +65,8 @@ class HooksSpec(Section):
         None,
         "when it ends",
         "A command that the worker runs in the session's folder when an attempt ends with a word: "
-        "by /bin/sh, with TUI_LORA_SESSION, TUI_LORA_VERDICT and TUI_LORA_MESSAGE set, for a minute "
-        "at most; not where the worker is killed or crashes. It runs as you, so each command is "
-        "shown and confirmed once on each machine before a run starts with it.",
+        "by /bin/sh, with TUI_LORA_SESSION, TUI_LORA_VERDICT and TUI_LORA_MESSAGE set, for a "
+        "minute at most; not where the worker is killed or crashes. It runs as you, so each "
+        "command is shown and confirmed once on each machine before a run starts with it.",
         min_length=1,
     )

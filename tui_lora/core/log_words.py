@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from tui_lora.core.events import MemoryCreeps, ModelLoaded, Peeked, SpecChanged
+from tui_lora.core.events import (
+    AdapterSaved,
+    CheckpointSaved,
+    Evaluated,
+    MemoryCreeps,
+    ModelLoaded,
+    Peeked,
+    SpecChanged,
+)
 from tui_lora.core.fields import setting_at, show
-from tui_lora.core.text import duration, number
+from tui_lora.core.metrics import BY_NAME, figure, known
+from tui_lora.core.text import duration, number, size
 
 
 def loaded_text(event: ModelLoaded) -> str:
@@ -21,10 +30,31 @@ def loaded_text(event: ModelLoaded) -> str:
     return f"model loaded in {duration(event.seconds)}{what}"
 
 
+def checkpoint_text(event: CheckpointSaved) -> str:
+    """`checkpoint checkpoints/step-000050  12 MB, verified, 0.3 s`."""
+    taken = f"{size(event.size_bytes)}, verified, {duration(event.seconds)}"
+    return f"checkpoint {event.path}  {taken}"
+
+
+def adapter_text(event: AdapterSaved) -> str:
+    """`adapter saved  12 MB, 112 tensors, verified`."""
+    return f"adapter saved  {size(event.size_bytes)}, {event.tensors} tensors, verified"
+
+
 def peeked_text(event: Peeked) -> str:
     """`answered 3 prompts at step 50, 4.2 s`."""
     many = "1 prompt" if event.answers == 1 else f"{event.answers:,} prompts"
     return f"answered {many} at step {event.step or 0:,}, {duration(event.seconds)}"
+
+
+def evaluated_text(event: Evaluated, before: Evaluated | None) -> str:
+    """`eval at 50: 1.23 (was 1.40), accuracy 81.0%`."""
+    was = f" (was {number(before.loss)})" if before is not None else ""
+    figures = "".join(
+        f", {BY_NAME[name].label} {figure(name, value)}"
+        for name, value in known(event.metrics).items()
+    )
+    return f"eval at {event.step or 0}: {number(event.loss)}{was}{figures}"
 
 
 def creeping_text(event: MemoryCreeps) -> str:

@@ -18,6 +18,7 @@ from tui_lora.core.model_facts import ModelFacts, shape_of
 from tui_lora.core.model_shape import ModelShape, ModuleGroup
 from tui_lora.core.optimizers import state_bytes
 from tui_lora.core.spec import RunSpec
+from tui_lora.core.uncounted import uncounted
 
 GIB = 2**30
 MIB = 2**20
@@ -57,7 +58,8 @@ class _Run:
 def formula(
     facts: ModelFacts, spec: RunSpec, card: Card, *, context_gib: float = CONTEXT_GIB
 ) -> Forecast:
-    """The peak of a step with the longest rows, by the formula. Gradients are made behind it."""
+    """The peak of a micro-batch of the longest rows, by the formula. Its own gradients are made
+    behind it; those of the micro-batches before it in a step are there."""
     if spec.task == "classification":
         # Of the output nothing is left but a row for each label.
         facts = replace(facts, tied=True)
@@ -69,6 +71,7 @@ def formula(
     optimizer = state_bytes(
         spec.training.optimizer, trainable, weight_bytes=run.trained, rank=spec.lora.r
     )
+    gradients = trainable * run.trained if spec.training.accumulation > 1 else 0
     checkpointing = spec.training.gradient_checkpointing is not False
     block, kept = _block(run), _kept_past_checkpoints(run)
     entry = run.number * facts.hidden * run.tokens
@@ -97,12 +100,12 @@ def formula(
     else:
         loss = 0
     workspace += masks
-    taken = weights + adapter + optimizer + activations + workspace + loss + _CUBLAS
+    taken = weights + adapter + gradients + optimizer + activations + workspace + loss + _CUBLAS
     slack = int(_SLACK * (taken - workspace) + _SLACK_OF_PASSING * workspace)
     parts = Parts(
         weights=weights / GIB,
         adapter=adapter / GIB,
-        gradients=0.0,
+        gradients=gradients / GIB,
         optimizer=optimizer / GIB,
         activations=activations / GIB,
         workspace=(workspace + slack + _CUBLAS) / GIB,
@@ -289,4 +292,4 @@ def _reasons(run: _Run, card: Card, *, checkpointing: bool) -> tuple[str, ...]:
         reasons.append("not counted: the scores that eager attention keeps of every two tokens")
     if run.spec.lora.modules_to_save or run.spec.lora.new_tokens:
         reasons.append("not counted: what is trained beside the adapter")
-    return tuple(reasons)
+    return (*reasons, *uncounted(run.spec))

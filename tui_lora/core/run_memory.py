@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tui_lora.core.events import RunPlanned
 from tui_lora.core.measured_runs import difference
 from tui_lora.core.sensors import CardProcess, CardReading
 from tui_lora.core.view import RunView
@@ -26,7 +27,7 @@ class RunMemory:
     """GiB; None where it is not known. `process` and `peak` hold CUDA's own share beside what
     torch reserved; `predicted` is the forecast of `peak`.
 
-    `settled`: the run has shown its peak, so that it can be held against the forecast, and
+    `settled`: the attempt has shown its peak, so that it can be held against the forecast, and
     `error` is by what share the forecast was too high. `others` is all that is held beside the
     process, `holders` the largest first, as far as the driver names them.
     """
@@ -106,12 +107,28 @@ def _of_card(view: RunView, card: CardReading | None) -> tuple[float | None, flo
     return total, view.last_step.card_used_gib if view.last_step is not None else None
 
 
+def comparable(plan: RunPlanned | None, steps: int, *, resumed: bool, ran_out: bool) -> bool:
+    """Whether what an attempt took in so many steps can be held against its forecast.
+
+    A run begins with its longest rows; what is resumed goes on in the middle of them, and has to
+    see them all. Where memory ran out the peak was never reached.
+    """
+    if ran_out or steps < 1:
+        return False
+    if not resumed:
+        return True
+    return plan is not None and plan.epochs > 0 and steps >= plan.total_steps / plan.epochs
+
+
 def _has_shown_its_peak(view: RunView) -> bool:
     """Whether it has been through its longest rows, its optimizer and, if it has any, an
-    evaluation; all that comes at the beginning."""
+    evaluation."""
+    done = view.step - (view.resumed_from or 0)
+    resumed, ran_out = view.resumed_from is not None, view.ran_out is not None
+    if not comparable(view.plan, done, resumed=resumed, ran_out=ran_out):
+        return False
     if view.verdict is not None:
         return True
-    done = view.step - (view.resumed_from or 0)
     if view.plan is not None and not view.plan.eval_rows:
         return done >= _SETTLED_STEPS
     evaluated = view.tuned_eval

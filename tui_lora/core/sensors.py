@@ -63,6 +63,8 @@ class CardReading:
 @dataclass(frozen=True, slots=True)
 class MachineReading:
     """The machine's own memory and processor. `memory_used_gib` is what no program could get now.
+    In a control group that allows less than the machine has, what it allows counts, and `whole_gib`
+    is what the machine has.
 
     `cpu_percent` is the mean over all `cores` since the reading before, so the first has none.
     """
@@ -71,6 +73,7 @@ class MachineReading:
     memory_used_gib: float | None
     cpu_percent: float | None
     cores: int
+    whole_gib: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,19 @@ class SensorReading:
         if devices == "auto":
             devices = "0" if self.visible is None else self.visible.split(",")[0]
         return named_card(self.cards, devices)
+
+
+def why_no_card(reading: SensorReading, devices: str) -> str:
+    """Why `card_of` finds none: a sentence, or less, for the user."""
+    if devices == "cpu":
+        return "hardware.devices is cpu: it runs on the processor, and takes no card's memory"
+    if reading.nvml_problem is not None:
+        return reading.nvml_problem
+    if not reading.cards:
+        return "there is no card here"
+    if devices != "auto":
+        return f"hardware.devices is {devices}, which names no card here"
+    return f"CUDA_VISIBLE_DEVICES is {reading.visible!r}, which names no card here"
 
 
 def named_card(cards: tuple[CardReading, ...], name: str) -> CardReading | None:

@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tui_lora.core import log_words
 from tui_lora.core.events import (
     AdapterSaved,
     AttemptFinished,
@@ -35,10 +36,9 @@ from tui_lora.core.events import (
     StepDone,
     Verdict,
 )
-from tui_lora.core.log_words import changed_text, creeping_text, loaded_text, peeked_text
-from tui_lora.core.metrics import BY_NAME, figure
+from tui_lora.core.metrics import known
 from tui_lora.core.series import Series
-from tui_lora.core.text import clean, duration, number, size
+from tui_lora.core.text import clean, duration, number
 
 LOG_LINES = 500
 EVALUATIONS = 1000
@@ -70,7 +70,8 @@ class Phase:
 class RunView:
     """The state of a run as its events tell it; `apply` them in order.
 
-    `spec_changes` is what differs from run.yaml by now, by setting.
+    `spec_changes` is what differs from run.yaml by now, by setting. Forecast and peaks are those of
+    the newest attempt, whose settings may be others; `highest_reserved_gib` is that of them all.
 
     `step_metrics` and `eval_metrics` are the task's own curves by the names of `core/metrics.py`:
     of the micro-batches of a step, and of the held-out rows. Their `best` is the lowest value,
@@ -115,6 +116,7 @@ class RunView:
     last_t: float | None = None
     peak_reserved_gib: float | None = None
     peak_process_gib: float | None = None
+    highest_reserved_gib: float | None = None
     events: int = 0
     unreadable: int = 0
     unknown_fields: int = 0
@@ -150,7 +152,7 @@ class RunView:
                     self.phase = None
             case ModelLoaded():
                 self.loaded = event
-                self._say(event, "info", loaded_text(event))
+                self._say(event, "info", log_words.loaded_text(event))
             case ChoicesMade():
                 self.choices = tuple(
                     Choice(setting=clean(c.setting), value=clean(c.value), reason=clean(c.reason))
@@ -158,16 +160,17 @@ class RunView:
                 )
             case SpecChanged():
                 self.spec_changes.update(event.changes)
-                self._say(event, "warning", changed_text(event))
+                self._say(event, "warning", log_words.changed_text(event))
             case MemoryForecasted():
                 self.forecast = event
             case MemoryMeasured():
                 self.measured = event
+                self._reserved(event.peak_reserved_gib)
             case MemoryRanOut():
                 self.ran_out = event
             case MemoryCreeps():
                 self.creeps = event
-                self._say(event, "warning", creeping_text(event))
+                self._say(event, "warning", log_words.creeping_text(event))
             case RunPlanned():
                 labels = tuple(clean(label) for label in event.labels)
                 self.plan = event.model_copy(update={"labels": labels})
@@ -176,17 +179,15 @@ class RunView:
             case Peeked():
                 self.peeks += 1
                 if not event.order:
-                    self._say(event, "info", peeked_text(event))
+                    self._say(event, "info", log_words.peeked_text(event))
             case CheckpointSaved():
                 self.checkpoint = event
                 if event.step is not None:
                     self.checkpoint_steps.append(event.step)
-                taken = f"{size(event.size_bytes)}, verified, {duration(event.seconds)}"
-                self._say(event, "info", f"checkpoint {event.path}  {taken}")
+                self._say(event, "info", log_words.checkpoint_text(event))
             case AdapterSaved():
                 self.adapter = event
-                taken = f"{size(event.size_bytes)}, {event.tensors} tensors, verified"
-                self._say(event, "info", f"adapter saved  {taken}")
+                self._say(event, "info", log_words.adapter_text(event))
             case Notice():
                 self._say(event, event.level, event.text)
             case HoldChanged():
@@ -247,12 +248,12 @@ class RunView:
     @property
     def base_metrics(self) -> dict[str, float]:
         """What the base was measured at beside its loss, by the names of `core/metrics.py`."""
-        return _known(self.base_eval.metrics) if self.base_eval else {}
+        return known(self.base_eval.metrics) if self.base_eval else {}
 
     @property
     def metrics(self) -> dict[str, float]:
         """The same of the adapter, as it was measured last."""
-        return _known(self.tuned_eval.metrics) if self.tuned_eval else {}
+        return known(self.tuned_eval.metrics) if self.tuned_eval else {}
 
     @property
     def tuned_eval(self) -> Evaluated | None:
@@ -291,6 +292,7 @@ class RunView:
             self._say(event, "error", f"the loss at step {step} is {number(event.loss)}")
         self.peak_reserved_gib = _higher(self.peak_reserved_gib, event.peak_reserved_gib)
         self.peak_process_gib = _higher(self.peak_process_gib, event.process_gib)
+        self._reserved(event.peak_reserved_gib)
 
     def _attempt_started(self, event: AttemptStarted) -> None:
         self.attempt, self.pid, self.resumed_from = event.attempt, event.pid, event.resumed_from
@@ -300,7 +302,8 @@ class RunView:
         self.phases = []
         self.phase = None
         self.last_step = None
-        self.measured = self.ran_out = self.creeps = None
+        self.forecast = self.measured = self.ran_out = self.creeps = None
+        self.peak_reserved_gib = self.peak_process_gib = None
         self.holding = False
         self.verdict, self.verdict_message = None, ""
         back_to = event.resumed_from or 0
@@ -322,6 +325,9 @@ class RunView:
         self.best_eval = min(self.evaluations, key=lambda e: e.loss, default=None)
         if event.resumed_from is not None:
             self._say(event, "info", f"attempt {event.attempt}, resumed from step {back_to}")
+
+    def _reserved(self, gib: float | None) -> None:
+        self.highest_reserved_gib = _higher(self.highest_reserved_gib, gib)
 
     def _phase_progressed(self, event: PhaseProgressed) -> None:
         if self.phase is None or self.phase.name != event.name:
@@ -346,25 +352,15 @@ class RunView:
         _add(self.eval_metrics, event.step or 0, event.metrics)
         if self.best_eval is None or event.loss < self.best_eval.loss:
             self.best_eval = event
-        was = f" (was {number(before.loss)})" if before is not None else ""
-        figures = "".join(
-            f", {BY_NAME[name].label} {figure(name, value)}"
-            for name, value in _known(event.metrics).items()
-        )
-        self._say(event, "info", f"eval at {event.step or 0}: {number(event.loss)}{was}{figures}")
+        self._say(event, "info", log_words.evaluated_text(event, before))
 
     def _say(self, event: Event, level: str, text: str) -> None:
         self.log.append(LogLine(event.t, level, clean(text, max_chars=2000)))
         self.log_lines += 1
 
 
-def _known(metrics: dict[str, float]) -> dict[str, float]:
-    """Those that have a name here, in the order in which they are shown; a log may say anything."""
-    return {name: metrics[name] for name in BY_NAME if name in metrics}
-
-
 def _add(curves: dict[str, Series], step: int, metrics: dict[str, float]) -> None:
-    for name, value in _known(metrics).items():
+    for name, value in known(metrics).items():
         curves.setdefault(name, Series()).add(step, value)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_lora.core.advice import Advice
-from tui_lora.core.cards import Card, card_called
+from tui_lora.core.cards import Card, capability_of, card_called
 from tui_lora.core.errors import UserError
 from tui_lora.core.fields import put
 from tui_lora.core.inspect import (
@@ -27,6 +27,7 @@ from tui_lora.core.inspect import (
 from tui_lora.core.measured_runs import ASSUMED, Context
 from tui_lora.core.memory import Forecast
 from tui_lora.core.memory_formula import formula
+from tui_lora.core.sensors import why_no_card
 from tui_lora.core.spec import RunSpec
 from tui_lora.core.text import clean
 from tui_lora.headless.changes import changed
@@ -34,6 +35,7 @@ from tui_lora.headless.fit_text import Answer, AskedCard, as_json, report_lines
 from tui_lora.headless.follow import to_stdout
 from tui_lora.headless.questions import ProgressLine, Questions
 from tui_lora.store import sessions
+from tui_lora.store.catalog import describe
 from tui_lora.store.gpu import Sensors
 from tui_lora.store.memory_table import with_learned
 from tui_lora.store.model_sizes import facts_at, fetch_config, is_here
@@ -55,17 +57,19 @@ def fit(
     changes: Sequence[str],
     card: str | None,
     json_wanted: bool,
+    more: bool = False,
 ) -> int:
-    """Print the forecast for a run spec, a session or a preset; 0 whatever the verdict is. Raises
-    UserError for what cannot be run at all."""
+    """Print the forecast for a run spec, a session or a preset, and what makes it fit where it does
+    not; with `more` also what else fits. 0 whatever the verdict is. Raises UserError for what
+    cannot be run at all."""
     spec = spec_asked(root, what, preset, changes)
     asked = card_asked(card, spec)
     progress = ProgressLine()
     try:
-        forecast, reasons, advice = _forecast(spec, asked, progress)
+        forecast, reasons, advice = _forecast(spec, asked, progress, more=more)
     finally:
         progress.clear()
-    answer = Answer(spec, asked, forecast, reasons, advice)
+    answer = Answer(spec, asked, forecast, reasons, advice, more=more)
     if json_wanted:
         to_stdout(json.dumps(as_json(answer)))
     else:
@@ -122,43 +126,38 @@ def card_asked(text: str | None, spec: RunSpec) -> AskedCard:
             raise UserError(f"{error}.", where="--card") from None
     sensors = Sensors()
     try:
-        found = with_learned(sensors.read()).card_of(spec.hardware.devices)
+        reading = with_learned(sensors.read())
     finally:
         sensors.close()
+    found = reading.card_of(spec.hardware.devices)
     if found is None:
-        why = "there is no card here; name one with --card 16GiB or --card T4"
-        return AskedCard(None, source=why)
+        why = why_no_card(reading, spec.hardware.devices).rstrip(".")
+        return AskedCard(None, source=f"{why}; name one with --card 16GiB or --card T4")
     if found.total_gib is None:
         return AskedCard(None, source=found.note or "the card does not tell its memory")
     name, capability = clean(found.name), found.capability
     return AskedCard(
-        Card(name, found.total_gib, capability or _capability(name)),
-        found.used_gib or 0.0,
+        Card(name, found.total_gib, capability or capability_of(name)),
+        found.used_gib,
         "in this machine" + (", whose memory it shares" if found.shared else ""),
         Context(found.context_gib, found.context_source) if found.context_gib else ASSUMED,
     )
 
 
-def _capability(name: str) -> tuple[int, int] | None:
-    try:
-        return card_called(name).capability
-    except ValueError:
-        return None
-
-
 def _forecast(
-    spec: RunSpec, asked: AskedCard, progress: ProgressLine
+    spec: RunSpec, asked: AskedCard, progress: ProgressLine, *, more: bool
 ) -> tuple[Forecast | None, tuple[str, ...], Advice | None]:
     """The forecast, its reasons, and what would help: simulated, or by the formula alone where
     nobody can simulate."""
-    if not is_here(spec.model) and "/" in spec.model.id and not spec.model.id.startswith("/"):
+    if not is_here(spec.model):
+        describe(spec.model.id)  # which refuses what no model is called, as a run would
         progress.say(f"fetching the config.json of {clean(spec.model.id)}")
         try:
             fetch_config(spec.model)
         except UserError as error:
-            return None, (f"{error.what.rstrip('.')}: {error.then}",), None
+            return None, (f"{error.what} {error.then}",), None
     try:
-        found, advice = _simulated(spec, asked, progress)
+        found, advice, why_not = _simulated(spec, asked, progress, more=more)
     except UserError as error:
         if error.exit_code != 1:
             raise
@@ -171,7 +170,8 @@ def _forecast(
         return guessed, (why, *guessed.reasons, _context(asked)), None
     if found.forecast is None:
         return None, (found.unknown,), None
-    return found.forecast, (*found.forecast.reasons, _context(asked)), advice
+    reasons = [*found.forecast.reasons, _context(asked)]
+    return found.forecast, (*reasons, *([why_not] if why_not else [])), advice
 
 
 def _context(asked: AskedCard) -> str:
@@ -179,9 +179,10 @@ def _context(asked: AskedCard) -> str:
 
 
 def _simulated(
-    spec: RunSpec, asked: AskedCard, progress: ProgressLine
-) -> tuple[MemoryForecast, Advice | None]:
-    """The forecast, and where it does not fit what would help."""
+    spec: RunSpec, asked: AskedCard, progress: ProgressLine, *, more: bool
+) -> tuple[MemoryForecast, Advice | None, str]:
+    """The forecast, and where it does not fit or `more` is wanted what would, and why that is not
+    all."""
     about = question_about(spec, asked)
     began = time.monotonic()
     worker: Questions[ToInspect, FromInspect]
@@ -192,12 +193,12 @@ def _simulated(
             elif isinstance(message, InspectFailed):
                 raise UserError(clean(message.message))
             elif isinstance(message, MemoryForecast) and message.exact:
-                answer = Answer(spec, asked, message.forecast, ())
-                if answer.verdict not in ("tight", "does_not_fit"):
-                    return message, None
-                progress.say("looking for what makes it fit")
-                more = AdviseMemory.model_validate({**about, "others_gib": asked.others_gib})
-                return message, _advice(worker, more)
+                verdict = Answer(spec, asked, message.forecast, ()).verdict
+                if verdict == "unknown" or (verdict == "fits" and not more):
+                    return message, None, ""
+                question = {**about, "others_gib": asked.others_gib}
+                advice = AdviseMemory.model_validate(question)
+                return message, *_advice(worker, advice, progress, whole=more)
     raise UserError("the inspect worker said nothing.", exit_code=1)
 
 
@@ -214,13 +215,26 @@ def question_about(spec: RunSpec, asked: AskedCard) -> dict[str, Any]:
     }
 
 
-def _advice(worker: Questions[ToInspect, FromInspect], question: AdviseMemory) -> Advice | None:
-    """The changes that were found; what else would be told is not waited for."""
+def _advice(
+    worker: Questions[ToInspect, FromInspect],
+    question: AdviseMemory,
+    progress: ProgressLine,
+    *,
+    whole: bool,
+) -> tuple[Advice | None, str]:
+    """The changes that were found, and why not all of them were; what else would be told is waited
+    for only for the `whole`."""
+    found: Advice | None = None
+    looking = "looking for what else fits" if whole else "looking for what makes it fit"
+    progress.say(looking)
     for message in worker.ask(question):
         if isinstance(message, InspectFailed):
-            break
+            return found, f"not all that may fit was found: {clean(message.message)}"
         if isinstance(message, MemoryAdvised):
-            found = message.advice
-            if message.done or (found is not None and found.largest):
-                return found
-    return None
+            found = message.advice or found
+            if message.done or (found is not None and found.largest and not whole):
+                break
+            if found is not None:
+                many = len(found.changes) + len(found.largest) + len(found.ways)
+                progress.say(f"{looking}: {many} found so far")
+    return found, ""

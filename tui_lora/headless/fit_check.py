@@ -148,6 +148,6 @@ def _answer(worker: Questions[ToInspect, FromInspect], question: ForecastMemory)
     for message in worker.ask(question):
         if isinstance(message, InspectFailed):
             raise UserError(clean(message.message))
-        if isinstance(message, MemoryForecast):
+        if isinstance(message, MemoryForecast) and message.exact:
             return message
     raise AssertionError("unreachable: the worker's end is an error")

@@ -50,9 +50,16 @@ def _line(run: MeasuredRun) -> str:
         f"{UNKNOWN if off is None else f'{off:+.1%}':>6}"
     )
     return (
-        f"{time.strftime('%d %b', time.localtime(run.t)):6} {_cell(run.session, _SESSION)} "
+        f"{_when(run.t):6} {_cell(run.session, _SESSION)} "
         f"{_cell(plain_name(run.card), _CARD)} {_cell(_settings(run), _RUN)} {figures}"
     )
+
+
+def _when(t: float) -> str:
+    try:
+        return time.strftime("%d %b", time.localtime(t))
+    except (OverflowError, ValueError, OSError):  # the line is damaged
+        return UNKNOWN
 
 
 def _settings(run: MeasuredRun) -> str:

@@ -6,7 +6,8 @@ import textwrap
 from dataclasses import dataclass
 from typing import Any
 
-from tui_lora.core.advice import Advice
+from tui_lora.core.advice import LARGEST, Advice
+from tui_lora.core.candidates import of_largest
 from tui_lora.core.cards import Card
 from tui_lora.core.measured_runs import ASSUMED, Context
 from tui_lora.core.memory import PARTS, Forecast, Verdict, headroom_gib, verdict
@@ -39,10 +40,11 @@ _METHODS = {"simulated": "simulated", "formula": "by a formula"}
 @dataclass(frozen=True)
 class AskedCard:
     """The card that is asked about; `card` is None where there is none. `others_gib` is what stands
-    on it now, `source` says how it is known. `context` is CUDA's own share of it."""
+    on it now, None where the driver does not tell; `source` says how it is known. `context` is
+    CUDA's own share of it."""
 
     card: Card | None
-    others_gib: float = 0.0
+    others_gib: float | None = 0.0
     source: str = ""
     context: Context = ASSUMED
 
@@ -50,17 +52,18 @@ class AskedCard:
 @dataclass(frozen=True)
 class Answer:
     """What is said of a run and a card; `forecast` is None where nothing is known, and the reasons
-    say why. `advice` is there where it does not fit."""
+    say why. `advice` is there where it does not fit, and where `more` was asked for."""
 
     spec: RunSpec
     asked: AskedCard
     forecast: Forecast | None
     reasons: tuple[str, ...]
     advice: Advice | None = None
+    more: bool = False
 
     @property
     def headroom(self) -> float | None:
-        if self.forecast is None or self.asked.card is None:
+        if self.forecast is None or self.asked.card is None or self.asked.others_gib is None:
             return None
         return headroom_gib(self.forecast, self.asked.card.total_gib, self.asked.others_gib)
 
@@ -86,7 +89,7 @@ def as_json(answer: Answer) -> dict[str, Any]:
         "headroom_gib": None if answer.headroom is None else round(answer.headroom, 4),
         "verdict": answer.verdict,
         "method": found and found.method,
-        "reasons": list(answer.reasons),
+        "reasons": [*answer.reasons, *_no_verdict(answer)],
         "advice": [
             {
                 "change": change.title,
@@ -97,6 +100,26 @@ def as_json(answer: Answer) -> dict[str, Any]:
                 "set": change.changes,
             }
             for change in (answer.advice.changes if answer.advice else ())
+        ],
+        "largest": [
+            {
+                "setting": largest.setting,
+                "value": largest.value,
+                "peak_process_gib": largest.peak_process_gib and round(largest.peak_process_gib, 4),
+                "why_no_larger": largest.said,
+                "set": of_largest(answer.spec, largest),
+            }
+            for largest in (answer.advice.largest if answer.advice and answer.more else ())
+        ],
+        "ways": [
+            {
+                "way": way.name,
+                "recipe": way.recipe,
+                "peak_process_gib": way.forecast and round(way.forecast.peak_process_gib, 4),
+                "verdict": way.verdict,
+                "why_not": way.why_not,
+            }
+            for way in (answer.advice.ways if answer.advice else ())
         ],
         "phase": found and found.phase,
         "card": card and card.name,
@@ -112,35 +135,58 @@ def report_lines(answer: Answer) -> list[str]:
         return [*lines, "", f"unknown{_of(asked.card)}", *because(answer.reasons)]
     sizes = [(name, float(getattr(found.parts, name))) for name in PARTS]
     if asked.card is not None:
-        sizes.append(("others", asked.others_gib))
+        sizes.append(("others", asked.others_gib or 0.0))
         lines += ["", _bar(sizes, asked.card.total_gib), *_scale(asked.card, asked.source)]
     lines.append("")
     lines += [_line(_MARKS[name], name, size) for name, size in sizes if size >= 0.005]
     lines.append(_line(" ", "peak of the process", found.peak_process_gib, _how(found)))
-    if asked.card is None:
-        lines += ["", *textwrap.wrap(f"no verdict: {asked.source}", WIDTH)]
+    if answer.headroom is None:
+        lines += ["", *(line for why in _no_verdict(answer) for line in textwrap.wrap(why, WIDTH))]
     else:
-        headroom = answer.headroom or 0.0
-        word = "headroom" if headroom >= 0 else "too much by"
-        lines += [_line(" ", word, abs(headroom)), "", VERDICTS[answer.verdict] + _of(asked.card)]
-    return [*lines, *because(answer.reasons), *_help(answer.advice)]
+        word = "headroom" if answer.headroom >= 0 else "too much by"
+        lines += [_line(" ", word, abs(answer.headroom))]
+        lines += ["", VERDICTS[answer.verdict] + _of(asked.card)]
+    return [*lines, *because(answer.reasons), *_help(answer)]
 
 
-def _help(advice: Advice | None) -> list[str]:
+def _help(answer: Answer) -> list[str]:
     """What would help, the best first; what it costs stands under what is enough."""
+    advice = answer.advice
     if advice is None:
-        return []
-    lines = [""]
+        told = answer.verdict == "fits" and not answer.more
+        return ["", "--more says what else fits: longer rows, other ranks, other ways."] * told
+    lines = [""] * bool(advice.changes or advice.nothing)
     for change in advice.changes:
-        title = shorten_middle(change.title, 40)
-        word = change.verdict.replace("_", " ")
-        lines.append(f"{title:<42}{change.peak_process_gib:8.2f} GiB  {word}")
+        lines.append(_figure(change.title, change.peak_process_gib, change.verdict))
         if change.verdict == "fits":
-            indent = "  "
-            lines += textwrap.wrap(
-                change.cost, WIDTH, initial_indent=indent, subsequent_indent=indent
-            )
-    return [*lines, *textwrap.wrap(advice.nothing, WIDTH)]
+            lines += _below(change.cost)
+    lines += textwrap.wrap(advice.nothing, WIDTH)
+    return [*lines, *_more(advice)] if answer.more else lines
+
+
+def _more(advice: Advice) -> list[str]:
+    lines = ["", "the largest that fits, each alone"] * bool(advice.largest)
+    for largest in advice.largest:
+        value = "none" if largest.value is None else f"{largest.value:,}"
+        label = f"{LARGEST.get(largest.setting, largest.setting)}: {value}"
+        fits: Verdict = "does_not_fit" if largest.value is None else "fits"
+        lines += [_figure(label, largest.peak_process_gib, fits), *_below(largest.said)]
+    lines += ["", "the same rows in other ways"] * bool(advice.ways)
+    for way in advice.ways:
+        peak = way.forecast.peak_process_gib if way.forecast is not None else None
+        lines.append(_figure(way.name, peak, way.verdict))
+        lines += _below(way.why_not)
+    return lines
+
+
+def _figure(title: str, peak_gib: float | None, says: Verdict) -> str:
+    size = UNKNOWN if peak_gib is None else f"{peak_gib:.2f}"
+    return f"{shorten_middle(one_line(title), 40):<42}{size:>8} GiB  {says.replace('_', ' ')}"
+
+
+def _below(text: str) -> list[str]:
+    indent = "  "
+    return textwrap.wrap(one_line(text), WIDTH, initial_indent=indent, subsequent_indent=indent)
 
 
 def settings_line(spec: RunSpec) -> str:
@@ -177,6 +223,14 @@ def _line(mark: str, name: str, size_gib: float, note: str = "") -> str:
 
 def _how(found: Forecast) -> str:
     return f"{_METHODS[found.method]}, in the {found.phase} pass" if found.phase else ""
+
+
+def _no_verdict(answer: Answer) -> list[str]:
+    card, why = answer.asked.card, answer.asked.source
+    if card is not None:
+        held = answer.asked.others_gib
+        why = "" if held is not None else f"what others hold of {one_line(card.name)} is not known"
+    return [f"no verdict: {why}"] if why else []
 
 
 def _of(card: Card | None) -> str:

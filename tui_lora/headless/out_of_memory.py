@@ -28,7 +28,7 @@ def ran_out_lines(paths: SessionPaths) -> list[str]:
     forecast: MemoryForecasted | None = None
     for found in sessions.events_of(paths, AttemptStarted, MemoryRanOut, MemoryForecasted):
         if isinstance(found, AttemptStarted):
-            event = None
+            event = forecast = None
         elif isinstance(found, MemoryRanOut):
             event = found
         elif isinstance(found, MemoryForecasted):

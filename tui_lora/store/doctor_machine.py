@@ -130,11 +130,12 @@ def memory(reading: SensorReading, allowed: Allowance) -> Iterator[Check]:
     free = total - used
     detail = f"{free:.1f} of {total:.1f} GiB free"
     fix = f"A worker needs about {MEMORY_NEEDED_GIB:.0f} GiB: end other programs."
-    if allowed.free is not None and allowed.limit is not None and allowed.free / GIB < free:
-        free = allowed.free / GIB
+    whole, left = reading.machine.whole_gib, allowed.free
+    if left is not None and allowed.limit is not None and (whole or left / GIB < free):
+        free = left / GIB
         detail = (
             f"{free:.1f} of {allowed.limit / GIB:.1f} GiB free of what this control group may use "
-            f"(the machine has {total:.1f} GiB)"
+            f"(the machine has {whole or total:.1f} GiB)"
         )
         fix = (
             f"A worker needs about {MEMORY_NEEDED_GIB:.0f} GiB: raise the limit (docker --memory, "

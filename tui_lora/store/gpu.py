@@ -12,6 +12,7 @@ from typing import Any
 
 from tui_lora.core.sensors import CardReading, MachineReading, SensorReading
 from tui_lora.core.text import one_line
+from tui_lora.store.cgroups import allowed
 from tui_lora.store.gpu_card import GIB, answer, psutil_now, read_card, silent, unread
 
 RETRY_SECONDS = 30.0
@@ -132,9 +133,12 @@ class Sensors:
 
     def _read_machine(self) -> MachineReading:
         memory = answer(lambda: psutil_now().virtual_memory())
+        machine = None if memory is None else int(memory.total)
+        whole, left = (None, None) if memory is None else allowed(memory.total, memory.available)
         return MachineReading(
-            memory_total_gib=None if memory is None else memory.total / GIB,
-            memory_used_gib=None if memory is None else (memory.total - memory.available) / GIB,
+            memory_total_gib=None if whole is None else whole / GIB,
+            memory_used_gib=None if whole is None or left is None else (whole - left) / GIB,
+            whole_gib=None if machine is None or machine == whole else machine / GIB,
             cpu_percent=answer(lambda: self._cpu_percent(psutil_now().cpu_times())),
             cores=os.cpu_count() or 1,
         )

@@ -19,9 +19,11 @@ from tui_lora.core.events import (
     ChoicesMade,
     MemoryForecasted,
     MemoryMeasured,
+    MemoryRanOut,
     RunPlanned,
 )
 from tui_lora.core.measured_runs import ASSUMED, MeasuredRun, Peaks, learned_context
+from tui_lora.core.run_memory import comparable
 from tui_lora.core.sensors import SensorReading
 from tui_lora.core.spec import RunSpec
 from tui_lora.core.text import one_line
@@ -68,20 +70,27 @@ def keep(run: MeasuredRun) -> None:
         write_whole(path, "".join(line.decode("utf-8", "replace") + "\n" for line in lines))
 
 
-def run_of(paths: SessionPaths) -> MeasuredRun | None:
-    """What the session's latest attempt adds to the table, from its events; None where nothing was
-    measured on a card. Reads the whole log. Raises UserError for a run.yaml that cannot be read."""
+def run_of(paths: SessionPaths, *, steps: int) -> MeasuredRun | None:
+    """What the session's latest attempt, which took so many steps, adds to the table, from its
+    events; None where nothing was measured on a card. What was predicted is left out where what was
+    measured says nothing of it. Reads the whole log. Raises UserError for a run.yaml that cannot be
+    read."""
     started: AttemptStarted | None = None
     forecast: MemoryForecasted | None = None
     planned: RunPlanned | None = None
     measured: MemoryMeasured | None = None
     choices: tuple[Choice, ...] = ()
+    ran_out = False
     for event in sessions.events_of(
-        paths, AttemptStarted, MemoryForecasted, RunPlanned, MemoryMeasured, ChoicesMade
+        *(paths, AttemptStarted, MemoryForecasted, RunPlanned),
+        *(MemoryMeasured, ChoicesMade, MemoryRanOut),
     ):
         match event:
             case AttemptStarted():
                 started, forecast, planned, measured, choices = event, None, None, None, ()
+                ran_out = False
+            case MemoryRanOut():
+                ran_out = True
             case MemoryForecasted():
                 forecast = event
             case RunPlanned():
@@ -92,6 +101,8 @@ def run_of(paths: SessionPaths) -> MeasuredRun | None:
                 choices = event.choices
     if started is None or measured is None or measured.peak_reserved_gib is None:
         return None
+    resumed = started.resumed_from is not None
+    judged = comparable(planned, steps, resumed=resumed, ran_out=ran_out)
     became = {choice.setting: choice.value for choice in choices}
     spec = spec_now(paths)
     training = spec.training
@@ -118,7 +129,7 @@ def run_of(paths: SessionPaths) -> MeasuredRun | None:
         total_gib=measured.total_gib,
         driver=forecast.driver if forecast is not None else "",
         torch=started.versions.get("torch", ""),
-        predicted=_predicted(forecast),
+        predicted=_predicted(forecast) if judged else None,
         measured=Peaks(
             allocated_gib=measured.peak_allocated_gib,
             reserved_gib=measured.peak_reserved_gib,
@@ -127,11 +138,11 @@ def run_of(paths: SessionPaths) -> MeasuredRun | None:
     )
 
 
-def learn_from(paths: SessionPaths) -> None:
-    """Put what the latest attempt took into the table, where it was measured. Never raises: a run
-    is worth more than what is learned from it."""
+def learn_from(paths: SessionPaths, *, steps: int) -> None:
+    """Put what the latest attempt took into the table, where it was measured; `steps` is how many
+    it did. Never raises: a run is worth more than what is learned from it."""
     with suppress(Exception):
-        run = run_of(paths)
+        run = run_of(paths, steps=steps)
         if run is not None:
             keep(run)
 

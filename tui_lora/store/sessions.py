@@ -280,7 +280,7 @@ def summarize(paths: SessionPaths, ends: LogEnds | None = None) -> Summary:
         base_eval_loss=view.base_eval.loss if view.base_eval else None,
         tokens_per_s=view.last_step.tokens_per_s if view.last_step and status.alive else None,
         eta_s=view.eta_s if status.alive else None,
-        peak_vram_gib=_peak_gib(view),
+        peak_vram_gib=view.highest_reserved_gib,
         adapter_bytes=adapter_bytes(paths.adapter),
         created=view.started or _changed(paths.spec),
         updated=touched(paths),
@@ -291,14 +291,6 @@ def summarize(paths: SessionPaths, ends: LogEnds | None = None) -> Summary:
         metrics=view.metrics or (result.metrics if result else {}),
         parent=read_parent(paths),
     )
-
-
-def _peak_gib(view: RunView) -> float | None:
-    """What torch reserved at its peak: as it was measured at the end, which is behind the last
-    step too, or as the steps told it."""
-    measured = view.measured.peak_reserved_gib if view.measured is not None else None
-    known = [gib for gib in (measured, view.peak_reserved_gib) if gib is not None]
-    return max(known, default=None)
 
 
 def adapter_bytes(folder: Path) -> int | None:

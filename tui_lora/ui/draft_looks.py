@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tui_lora.store.preferences import read_preferences
 from tui_lora.ui.inspector import Answered, Inspector, InspectorChanged
-from tui_lora.ui.memory_looks import MemoryLooks
+from tui_lora.ui.memory_looks import Looking, MemoryLooks
 from tui_lora.ui.model_looks import ModelLooks
 from tui_lora.ui.model_sizes import SizesRead
 
@@ -24,15 +24,16 @@ class DraftLooks:
         self._model = ModelLooks(
             inspector, app.root, partial(setattr, app, "model_seen"), app.set_timer
         )
-        self.memory = MemoryLooks(
+        looking = Looking(
+            "memory",
             inspector,
             app.root,
             partial(setattr, app, "memory_seen"),
             app.set_timer,
             partial(app.run_worker, thread=True, exit_on_error=False, group="sizes"),
             app.post_message,
-            remembered=read_preferences().card,
         )
+        self.memory = MemoryLooks(looking, remembered=read_preferences().card)
 
     def begin(self, draft: Draft) -> None:
         """A screen shows them from now on."""

@@ -8,7 +8,7 @@ from textual.content import Content
 
 from tui_lora.core.memory import PARTS, TIGHT_SHARE, Forecast, Verdict, headroom_gib, verdict
 from tui_lora.core.spec import RunSpec
-from tui_lora.core.text import UNKNOWN, number, shorten_middle
+from tui_lora.core.text import UNKNOWN, shorten_middle
 from tui_lora.ui.ink import (
     ACCENT,
     DIM,
@@ -50,7 +50,7 @@ _SCHEMES = {"int8": "int8", "nf4": "NF4", "fp4": "FP4"}
 
 def headroom_of(seen: MemorySeen) -> float | None:
     card = seen.card
-    if seen.forecast is None or card is None or card.total_gib is None:
+    if seen.forecast is None or card is None or card.total_gib is None or card.others_gib is None:
         return None
     return headroom_gib(seen.forecast, card.total_gib, card.others_gib)
 
@@ -63,6 +63,12 @@ def verdict_word(found: Verdict, words: str = "") -> Content:
     """Sign and word, so that the colour never says it alone."""
     sign, word, style = _VERDICTS[found]
     return ink(f"{sign} {words or word}".rstrip(), style)
+
+
+def verdict_sign(found: Verdict) -> Content:
+    """The sign alone, for where several stand in one row."""
+    sign, _, style = _VERDICTS[found]
+    return ink(sign, style)
 
 
 def card_words(card: CardSeen, width: int = 40) -> str:
@@ -78,17 +84,18 @@ def memory_bar(seen: MemorySeen, width: int) -> Content:
     card, found = seen.card, seen.forecast
     if found is None or card is None or not card.total_gib:
         return ink("─" * width, FAINT)
-    sizes = [(LOOKS[name], size) for name, size in _sizes(found, card.others_gib)]
+    sizes = [(LOOKS[name], size) for name, size in _sizes(found, card.others_gib or 0.0)]
     return filled_bar(sizes, card.total_gib, width)
 
 
-def panel_rows(seen: MemorySeen, width: int) -> list[Content]:
-    """The panel from the top: the answer first, then the sum that it is made of."""
+def panel_rows(seen: MemorySeen, width: int, *, of_draft: bool = True) -> list[Content]:
+    """The panel from the top: the answer first, then the sum that it is made of. Not `of_draft`: of
+    a model that may become the draft's."""
     card = seen.card
     title = ink("will it fit", f"bold {ACCENT}")
-    named = card_words(card, width - 14) if card is not None else "no card is known"
+    named = card_words(card, width - 14) if card is not None else "no card"
     rows = [between(title, dim(named), width), memory_bar(seen, width)]
-    rows += [left(row, width) for row in _answer_rows(seen, width)]
+    rows += [left(row, width) for row in _answer_rows(seen, width, of_draft)]
     rows += [_part_row(name, seen, width) for name in PARTS]
     rows += [ink("─" * (3 + _NAME + _FIGURE), FAINT), *_sum_rows(seen, width)]
     for note in _notes(seen):
@@ -111,10 +118,10 @@ def foot_rows(seen: MemorySeen, width: int) -> list[Content]:
         )
         for part, words, names in _SHORT
     ]
-    if card is not None and card.others_gib >= 0.05 and left_gib is not None:
+    if card is not None and (card.others_gib or 0.0) >= 0.05 and left_gib is not None:
         mark, style = LOOKS["others"]
         figures.append(join((mark, style), dim(" others "), ink(f"{card.others_gib:.1f}")))
-    if found is None and seen.why:
+    if found is None and seen.why and not seen.busy:
         figures = [dim(seen.why)]
     elif found is not None and left_gib is None:
         figures.append(join(("C", STRONG), dim(" names a card")))
@@ -123,36 +130,12 @@ def foot_rows(seen: MemorySeen, width: int) -> list[Content]:
     return [left(first, width), left(second if second.plain else figures[0], width)]
 
 
-def fits_row(
-    figures: list[tuple[str, Forecast | None]],
-    card: CardSeen | None,
-    label_width: int,
-    width: int,
-) -> Content:
-    """What one model takes in several ways, `figures` by their name: `nf4 5.3 ✓ fits`."""
-    label = "memory" if card is None else f"on {card.name}" if card.asked else "on this card"
-    start = left(dim(shorten_middle(label, label_width - 1)), label_width)
-    if all(found is None for _, found in figures):
-        return join(start, dim(UNKNOWN))
-    methods = {found.method for _, found in figures if found is not None}
-    how = "by formula" if methods == {"formula"} else "one simulated, else by formula"
-    row = join(start, _ways(figures, card, {}))
-    if row.cell_length > width:
-        row = join(start, _ways(figures, card, {"does_not_fit": "not"}))
-    units = next((u for u in (f"   GiB, {how}", "   GiB") if row.cell_length + len(u) <= width), "")
-    return left(join(row, dim(units)), width)
-
-
-def _ways(
-    figures: list[tuple[str, Forecast | None]], card: CardSeen | None, words: dict[Verdict, str]
-) -> Content:
-    pieces = []
-    for name, found in figures:
-        taken = UNKNOWN if found is None else number(found.peak_process_gib)
-        says = verdict_of(MemorySeen(card, forecast=found))
-        word = "" if says == "unknown" else join(" ", verdict_word(says, words.get(says, "")))
-        pieces.append(join(dim(f"{name} "), ink(taken), word))
-    return Content("   ").join(pieces)
+def answer_row(seen: MemorySeen, label: str, label_width: int, width: int) -> Content:
+    """The same in one row behind a label."""
+    start = left(dim(label), label_width)
+    if seen.forecast is None and seen.why and not seen.busy:
+        return left(join(start, dim(f"{UNKNOWN} {seen.why}")), width)
+    return left(join(start, _short_answer(seen)), width)
 
 
 def _sizes(found: Forecast, others_gib: float) -> list[tuple[str, float]]:
@@ -163,12 +146,12 @@ def _size(found: Forecast, part: str) -> float:
     return float(getattr(found.parts, part))
 
 
-def _answer_rows(seen: MemorySeen, width: int) -> list[Content]:
+def _answer_rows(seen: MemorySeen, width: int, of_draft: bool) -> list[Content]:
     """Two rows: whether it fits and the key that leads on, or why nothing is known."""
     if seen.forecast is None and not seen.busy:
         lines = textwrap.wrap(f"{UNKNOWN} {seen.why}", width, max_lines=2, placeholder=" …")
         return [dim(line) for line in [*lines, ""][:2]]
-    return [_answer(seen), _next_step(seen)]
+    return [_answer(seen), _next_step(seen) if of_draft else _with_settings(seen)]
 
 
 def _answer(seen: MemorySeen) -> Content:
@@ -202,7 +185,7 @@ def _unknown(seen: MemorySeen) -> Content:
     if seen.forecast is not None:
         taken = seen.forecast.peak_process_gib
         return join(dim("it takes "), ink(f"{taken:.1f} GiB"), dim(f", {_method(seen)}"))
-    return dim(f"{UNKNOWN} simulating a step …" if seen.busy else f"{UNKNOWN} not known")
+    return dim(f"{UNKNOWN} {seen.why or 'simulating a step …' if seen.busy else 'not known'}")
 
 
 def _method(seen: MemorySeen) -> str:
@@ -214,10 +197,19 @@ def _method(seen: MemorySeen) -> str:
 def _next_step(seen: MemorySeen) -> Content:
     if seen.forecast is None:
         return Content("")
-    if seen.card is None or seen.card.total_gib is None:
+    if headroom_of(seen) is None:
         return join(("C", STRONG), dim(" says whether it fits a card"))
     words = " shows what else fits" if verdict_of(seen) == "fits" else " shows what makes it fit"
     return join(("a", STRONG), dim(words))
+
+
+def _with_settings(seen: MemorySeen) -> Content:
+    """What it is reckoned with, where the settings are not in sight."""
+    if seen.forecast is None or seen.spec is None:
+        return Content("")
+    training = seen.spec.training
+    rows = f"{training.micro_batch:,} × {training.max_length:,} tokens"
+    return join(dim(f"with {rows}, as in "), ("4", STRONG), dim(" Settings"))
 
 
 def _part_row(name: str, seen: MemorySeen, width: int) -> Content:
@@ -305,6 +297,8 @@ def _sum_rows(seen: MemorySeen, width: int) -> list[Content]:
 def _notes(seen: MemorySeen) -> list[str]:
     """What else is to be said where there is room for it."""
     notes = [seen.why] if len(seen.why) > 80 or (seen.why and seen.forecast is not None) else []
+    if seen.card is None and seen.no_card:
+        notes.append(seen.no_card)
     if seen.card is not None and seen.card.asked:
         notes.append("The card was asked about and need not be here; C asks about another.")
     if seen.forecast is not None:

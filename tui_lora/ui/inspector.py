@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 
 State = Literal["off", "starting", "ready", "ended"]
 Kind = Literal[
-    "feed", "read", "look", "find", "held_out", "lengths", "model", "memory", "advice", "check"
+    "feed",
+    "read",
+    "look",
+    "find",
+    "held_out",
+    "lengths",
+    "model",
+    "memory",
+    "pointed",
+    "advice",
+    "check",
 ]
 Post = Callable[[Message], object]
 EARLY = ("read", "look", "find", "held_out")
@@ -57,6 +67,8 @@ class Inspector:
         self._worker: PipeWorker[ToInspect, FromInspect] | None = None
         self._outbox: queue.SimpleQueue[ToInspect | None] = queue.SimpleQueue()
         self._newest: dict[str, str] = {}
+        self._last: dict[str, str] = {}
+        """What was asked last, answered or not: the worker may simulate on behind an answer."""
         self._waiting: dict[str, ToInspect] = {}
         self._asked = 0
         self._closed = False
@@ -82,7 +94,7 @@ class Inspector:
             self._asked += 1
             id = f"{kind}-{self._asked}"
             self._call_off(kind)
-            self._newest[kind] = id
+            self._newest[kind] = self._last[kind] = id
             message = question(id=id, **values)
             if self._takes(kind):
                 self._outbox.put(message)
@@ -106,7 +118,8 @@ class Inspector:
         from tui_lora.core.inspect import CancelInspect
 
         self._waiting.pop(kind, None)
-        before = self._newest.pop(kind, None)
+        self._newest.pop(kind, None)
+        before = self._last.pop(kind, None)
         if before is not None and self._takes(kind):
             self._outbox.put(CancelInspect(id=before))
 
@@ -194,6 +207,7 @@ class Inspector:
         with self._lock:
             self._worker, closed = None, self._closed
             self._newest.clear()
+            self._last.clear()
             self._waiting.clear()
             self._outbox.put(None)
             self.state, self._models_first = "ended", False

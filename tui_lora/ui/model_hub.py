@@ -17,13 +17,15 @@ from textual.message import Message
 from tui_lora.core.errors import UserError
 
 if TYPE_CHECKING:
+    from tui_lora.core.model_facts import ModelFacts
     from tui_lora.store.fetching import FetchPlan
     from tui_lora.store.hub_models import HubModel
 
 
 @dataclass(frozen=True)
 class Told:
-    """What the Hub says of one model. `problem` and `then`: why it cannot be fetched."""
+    """What the Hub says of one model. `problem` and `then`: why it cannot be fetched. `facts`: its
+    sizes, where its config.json tells them."""
 
     id: str
     model: HubModel | None = None
@@ -31,6 +33,7 @@ class Told:
     free_bytes: int | None = None
     problem: str = ""
     then: str = ""
+    facts: ModelFacts | None = None
 
 
 class HubFound(Message):
@@ -93,11 +96,13 @@ def searched(words: str) -> Message:
 def told(hub_id: str) -> Message:
     """What a model of the Hub is, and what fetching it takes."""
     from tui_lora.store.fetching import check_room, free_bytes, plan
+    from tui_lora.store.model_sizes import facts_on_hub
 
-    model = wanted = None
+    model = wanted = facts = None
     try:
         model, wanted = plan(hub_id)
+        facts = facts_on_hub(hub_id)
         check_room(wanted)
-        return HubTold(Told(hub_id, model, wanted, free_bytes()))
+        return HubTold(Told(hub_id, model, wanted, free_bytes(), facts=facts))
     except UserError as error:
-        return HubTold(Told(hub_id, model, wanted, free_bytes(), error.what, error.then))
+        return HubTold(Told(hub_id, model, wanted, free_bytes(), error.what, error.then, facts))

@@ -63,8 +63,11 @@ def hub_row(model: HubModel, *, chosen: bool, coming: bool) -> Row:
     )
 
 
-def hub_detail(model: HubModel, told: Told | None, width: int, *, coming: bool) -> list[Content]:
-    """Everything known of the model under the cursor; `told` is what the Hub said when asked."""
+def hub_detail(
+    model: HubModel, told: Told | None, width: int, *, coming: bool, fit: list[Content]
+) -> list[Content]:
+    """Everything known of the model under the cursor; `told` is what the Hub said when asked, `fit`
+    how it fits the card."""
     rows = [between(ink(one_line(model.id), STRONG), _state(model, told, coming=coming), width)]
     if model.problem:
         rows.append(ink(f"It {one_line(model.problem)}", WRONG))
@@ -76,6 +79,7 @@ def hub_detail(model: HubModel, told: Told | None, width: int, *, coming: bool) 
         rows.append(ink(words, TIGHT))
     if model.note:
         rows.append(ink(f"! {one_line(model.note)}", TIGHT))
+    rows += fit
     plan = told.plan if told is not None else None
     facts = [
         ("architecture", model.architecture or model.model_type or UNKNOWN),

@@ -44,7 +44,7 @@ COLUMNS = (
 KINDS = {"folder": "folder", "hub": "Hub", "gguf": "GGUF"}
 SHORT = {"bitsandbytes": "bnb"}
 GIB = 1 << 30
-PAIR = 38
+PAIR = 35
 LABEL = 15
 
 
@@ -101,7 +101,7 @@ def detail_rows(
     *,
     chosen: bool,
     trusts: str = "",
-    fit: Content | None = None,
+    fit: list[Content] | None = None,
 ) -> list[Content]:
     """Everything known about the entry under the cursor; `note` is what else is to be said,
     `trusts` the fingerprint of its code that the draft trusts, `fit` how it fits the card."""
@@ -126,11 +126,8 @@ def detail_rows(
     if entry.quantization and entry.kind != "gguf" and entry.usable:
         words = f"It is quantized already ({entry.quantized}), and keeps that; see 4, quantization."
         rows.append(dim(words))
+    rows += fit or []
     rows += pairs(_adapter_facts(entry) if entry.adapter else _model_facts(entry), width)
-    if entry.usable and (weights := _weights_in_memory(entry)) is not None:
-        rows.append(weights)
-    if fit is not None and entry.usable:
-        rows.append(fit)
     where = entry.place if entry.place != entry.id or entry.id.startswith("/") else ""
     if where:
         rows += _folded("lies in", one_line(where), width)
@@ -188,7 +185,7 @@ def _vocabulary(entry: ModelEntry) -> str:
     return f"{_tokens(entry.vocabulary)}{more}"
 
 
-def _weights_in_memory(entry: ModelEntry) -> Content | None:
+def weights_in_memory(entry: ModelEntry) -> Content | None:
     """What the frozen weights alone take on a card, from their number.
 
     The embedding stays in 16 bits when the linear layers are quantized; their scales with double

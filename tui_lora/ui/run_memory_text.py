@@ -50,17 +50,17 @@ def memory_rows(view: RunView, memory: RunMemory) -> list[Content]:
 
 
 def memory_pieces(view: RunView, memory: RunMemory) -> list[Content]:
-    """The same in pieces for one row, what matters most first."""
+    """The same in pieces for one row, what matters most first; the unit stands with the first."""
     pieces = [
-        _pair("allocated", memory.allocated),
-        _pair("reserved", memory.reserved),
+        join(_pair("headroom", memory.headroom, _headroom_style(memory)), dim(" GiB")),
         _pair("peak", memory.peak),
         join(_pair("predicted", memory.predicted), " ", _sign(memory)),
         _pair("others", memory.others),
-        join(_pair("headroom", memory.headroom), dim(" GiB")),
+        _pair("reserved", memory.reserved),
+        _pair("allocated", memory.allocated),
     ]
     if view.creeps is not None:
-        pieces[1:2] = [ink(_creeping(view.creeps, short=True), TIGHT)]
+        pieces.insert(1, ink(_creeping(view.creeps, short=True), TIGHT))
     return pieces
 
 
@@ -78,8 +78,8 @@ def _peak_allocated(view: RunView) -> float | None:
     return view.last_step.peak_allocated_gib if view.last_step is not None else None
 
 
-def _pair(label: str, gib: float | None) -> Content:
-    return join(dim(f"{label} "), ink(number(gib)))
+def _pair(label: str, gib: float | None, style: str = BRIGHT) -> Content:
+    return join(dim(f"{label} "), ink(number(gib), style))
 
 
 def _against(view: RunView, memory: RunMemory) -> Content:

@@ -110,13 +110,14 @@ class ModelSeen:
 class CardSeen:
     """The card that a run is held against, and GiB of it that are held by others now.
 
-    `asked`: somebody asked about it, and it need not be here. `total_gib` is None where the card
-    does not tell. `context_gib` is CUDA's own share, where anything is known of it.
+    `asked`: somebody asked about it, and it need not be here. `total_gib` and `others_gib` are
+    None where the card does not tell. `context_gib` is CUDA's own share, where anything is known
+    of it.
     """
 
     name: str
     total_gib: float | None = None
-    others_gib: float = 0.0
+    others_gib: float | None = 0.0
     capability: tuple[int, int] | None = None
     asked: bool = False
     context_gib: float | None = None
@@ -128,7 +129,8 @@ class MemorySeen:
     """What a run of the draft takes of a card; it always belongs to the draft as it is.
 
     `spec` is the draft's, None while no figure can be had for it. `forecast` is the formula's until
-    the simulation's is there, which `busy` says is on its way; `why` there is none to come.
+    the simulation's is there, which `busy` says is on its way, with `why` where something else
+    comes before it; else `why` there is none to come. `no_card` says why there is no card.
     `measured_gib` is what a fit check found a process of it to hold of this card. `stored` is the
     scheme in which the model's own files are quantized, empty where that is not known to be.
     """
@@ -140,6 +142,7 @@ class MemorySeen:
     why: str = ""
     measured_gib: float | None = None
     stored: str = ""
+    no_card: str = ""
 
 
 class DraftKeeper:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textual.content import Content
 
+from tui_lora.core.text import one_line
 from tui_lora.store.adapters import ChatTarget, stored_as
 from tui_lora.ui.ink import ACCENT, BRIGHT, STRONG, dim, ink, join
 
@@ -58,7 +59,7 @@ class StoredChoice:
             "     ",
             ("d", STRONG),
             dim(" device "),
-            ink("CPU" if where == "cpu" else where, ACCENT if self.placed else BRIGHT),
+            ink("CPU" if where == "cpu" else one_line(where), ACCENT if self.placed else BRIGHT),
             "" if self.placed else since,
         )
 

@@ -9,6 +9,7 @@ import torch
 
 from tui_lora.core.creep import CreepWatch
 from tui_lora.core.events import MemoryCreeps
+from tui_lora.store.cgroups import allowed
 from tui_lora.worker.reporter import Teller
 
 GIB = 2**30
@@ -45,7 +46,8 @@ def _left_gib(memory: Mapping[str, float | None]) -> float | None:
     """How much more could be allocated at the peak of a step: what is free then, and what torch has
     reserved and nobody uses."""
     if memory.get("allocated_gib") is None:
-        return float(psutil.virtual_memory().available / GIB)
+        machine = psutil.virtual_memory()
+        return allowed(machine.total, machine.available)[1] / GIB
     used, reserved = memory.get("card_used_gib"), memory.get("reserved_gib")
     # The peak of what is allocated; where that is not told, all that is reserved counts as used.
     peak = memory.get("peak_allocated_gib") or memory.get("peak_reserved_gib")

@@ -57,11 +57,14 @@ class Forecasting:
     def ask_again(self, spec: RunSpec, *, longest_row: int, rows: int) -> None:
         """With every setting settled and the rows known, of which there are `rows`."""
         training = spec.training
+        micro_batches = -(-rows // training.micro_batch)
         known = training.model_copy(
             update={
                 # The least that the setting allows; shorter rows take hardly less.
                 "max_length": max(8, min(training.max_length, longest_row)),
                 "micro_batch": max(1, min(training.micro_batch, rows)),
+                # A step has no more micro-batches than an epoch.
+                "accumulation": max(1, min(training.accumulation, micro_batches)),
             }
         )
         self._asked.put(_Question(spec.model_copy(update={"training": known}), last=True))

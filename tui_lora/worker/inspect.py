@@ -25,6 +25,8 @@ from tui_lora.worker.stdio import Stdio
 
 _CANCELLED_KEPT = 1000
 
+_Kind = tuple[type[ToInspect], str]
+
 
 def main() -> int:
     """Serve until the end of input, which ends the process."""
@@ -50,7 +52,8 @@ def main() -> int:
 
 class Desk:
     """Takes questions as they come. A newer one of the same kind, or a word from the viewer, ends
-    the work on an older one, which is left unanswered then.
+    the work on an older one, which is left unanswered then. Of one kind are messages of one type
+    whose ids begin alike: `memory-3` and `memory-4`, but not `check-5`.
 
     Lengths are measured, advice is found and memory is simulated in small steps, with every other
     question answered in between.
@@ -59,16 +62,16 @@ class Desk:
     def __init__(self, inspector: Inspector, say: Callable[[FromInspect], None]) -> None:
         self._inspector, self._say = inspector, say
         self._asked: queue.SimpleQueue[ToInspect] = queue.SimpleQueue()
-        self._newest: dict[type[ToInspect], str] = {}
+        self._newest: dict[_Kind, str] = {}
         self._cancelled: deque[str] = deque(maxlen=_CANCELLED_KEPT)
-        self._under_way: dict[type[ToInspect], Iterator[FromInspect | None]] = {}
+        self._under_way: dict[_Kind, Iterator[FromInspect | None]] = {}
 
     def hear(self, message: ToInspect) -> None:
         """Take a message, in the thread that hears them."""
         if isinstance(message, CancelInspect):
             self._cancelled.append(message.id)
             return
-        self._newest[type(message)] = _id_of(message)
+        self._newest[_kind_of(message)] = _id_of(message)
         self._asked.put(message)
 
     def serve(self) -> None:
@@ -78,25 +81,23 @@ class Desk:
         except queue.Empty:
             self._go_on()
             return
+        kind, wanted = _kind_of(message), self._wanted(message)
         if isinstance(message, MeasureLengths):
-            measured = self._inspector.measure(message, self._wanted(message))
-            self._under_way[MeasureLengths] = measured
+            self._under_way[kind] = self._inspector.measure(message, wanted)
             return
         if isinstance(message, AdviseMemory):
-            advised = self._inspector.advise(message, self._wanted(message))
-            self._under_way[AdviseMemory] = advised
+            self._under_way[kind] = self._inspector.advise(message, wanted)
             return
         if isinstance(message, ForecastMemory):
-            wanted, idle = self._wanted(message), self._asked.empty
-            self._under_way[ForecastMemory] = self._inspector.forecast(message, wanted, idle)
+            self._under_way[kind] = self._inspector.forecast(message, wanted, self._asked.empty)
             # Its answer comes at once; what it does when it has answered can wait.
-            self._go_on(ForecastMemory)
+            self._go_on(kind)
             return
-        answer = self._inspector.answer(message, self._wanted(message))
+        answer = self._inspector.answer(message, wanted)
         if answer is not None:
             self._say(answer)
 
-    def _go_on(self, kind: type[ToInspect] | None = None) -> None:
+    def _go_on(self, kind: _Kind | None = None) -> None:
         """A step of a kind of question, or of what has waited longest."""
         kind = kind or next(iter(self._under_way))
         steps = self._under_way.pop(kind)
@@ -109,8 +110,12 @@ class Desk:
             self._say(told)
 
     def _wanted(self, message: ToInspect) -> Callable[[], bool]:
-        kind, id = type(message), _id_of(message)
+        kind, id = _kind_of(message), _id_of(message)
         return lambda: self._newest.get(kind) == id and id not in self._cancelled
+
+
+def _kind_of(message: ToInspect) -> _Kind:
+    return type(message), _id_of(message).rpartition("-")[0]
 
 
 def _id_of(message: ToInspect) -> str:

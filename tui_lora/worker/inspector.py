@@ -196,7 +196,7 @@ class Inspector:
             spec = _spec(asked.spec)
             self._working("simulating a step", None, None)
             self._forecasts = self._forecasts or Forecasts()
-            yield from self._forecasts.answers(asked, spec, stamp_of(spec.model), go_on, idle)
+            yield from self._forecasts.answers(asked, spec, stamp_of(spec), go_on, idle)
         except (Exception, TookTooLong) as error:  # noqa: BLE001 what a config leads to is open
             yield InspectFailed(id=asked.id, message=in_words(_about_memory(error), None))
 

@@ -1,7 +1,8 @@
 """The order of a run's rows: a seeded shuffle that begins with its longest micro-batch.
 
-What a step takes in memory goes by its longest row. So a run that does not fit shows it in its
-first minute, and not when the shuffle comes to that row.
+What a step takes in memory goes by its longest row. So a run whose rows do not fit shows it in its
+first minute, and not when the shuffle comes to that row. What the optimizer keeps comes behind that
+step (`worker/beginning_words.py` says how much it is).
 """
 
 from __future__ import annotations

@@ -1,13 +1,16 @@
-"""Whether a model's files are still those that something was found out from."""
+"""Whether the files of a model or an adapter are still those that something was found out from."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from contextlib import suppress
 from pathlib import Path
 
 from tui_lora.core.errors import UserError
-from tui_lora.core.spec import ModelSpec
+from tui_lora.core.spec import RunSpec
 from tui_lora.store.local_model import local_place
+from tui_lora.store.paths import sessions_root
+from tui_lora.store.start_adapter import start_place
 
 
 def stamp_at(place: str) -> Hashable:
@@ -20,9 +23,14 @@ def stamp_at(place: str) -> Hashable:
         return ()
 
 
-def stamp_of(model: ModelSpec) -> Hashable:
-    """The same for the place where a model lies; one for all that are not on this machine."""
-    try:
-        return stamp_at(str(local_place(model)))
-    except UserError:
-        return ()
+def stamp_of(spec: RunSpec) -> Hashable:
+    """The same for the model of a run and the adapter that it starts from; one for all that are not
+    on this machine."""
+    found = []
+    with suppress(UserError):
+        found.append(stamp_at(str(local_place(spec.model))))
+    with suppress(UserError):
+        start = spec.lora.start_from
+        place = None if start is None else start_place(start, sessions_root()).folder
+        found.append(() if place is None else (str(place), stamp_at(str(place))))
+    return tuple(found)

@@ -9,15 +9,16 @@ from typing import Any
 
 from textual.content import Content
 
-from tui_lora.core.advice import RowLengths
+from tui_lora.core.advice import LARGEST, RowLengths
+from tui_lora.core.candidates import of_largest
 from tui_lora.core.memory import Verdict
-from tui_lora.core.out_of_memory import cuts_words
+from tui_lora.core.out_of_memory import changes_words, cuts_words
 from tui_lora.core.text import UNKNOWN, one_line
 from tui_lora.ui.forms.entry import setting_at
 from tui_lora.ui.headroom_text import card_words, verdict_word
 from tui_lora.ui.ink import BRIGHT, DIM, WRONG, dim, ink, join, keys_row
 from tui_lora.ui.inspector import Inspector
-from tui_lora.ui.memory_looks import asked_with
+from tui_lora.ui.memory_asked import asked_with
 from tui_lora.ui.messages import Said, SettingsChanged
 from tui_lora.ui.page import Page
 from tui_lora.ui.row_lengths import row_lengths
@@ -26,11 +27,11 @@ from tui_lora.ui.state import MemorySeen
 from tui_lora.ui.widgets.line import Line, Lines
 from tui_lora.ui.widgets.table import Column, Row, Table
 
-LARGEST = {
-    "training.max_length": "longest rows",
-    "training.micro_batch": "most rows at once",
-    "lora.r": "largest rank",
+_STAYS = {
+    "training.micro_batch": ", so that a step has as many rows as now",
+    "lora.r": ", so that α/r stays",
 }
+"""Why more is changed than the setting itself."""
 
 
 def open_advice(page: Page) -> None:
@@ -38,8 +39,8 @@ def open_advice(page: Page) -> None:
     seen = page.bench.memory_seen
     if seen.spec is None:
         page.say(f"there is nothing to simulate: {seen.why}.", "warning")
-    elif seen.card is None or seen.card.total_gib is None:
-        page.say("no card's size is known here: C asks about any card.", "warning")
+    elif seen.card is None or seen.card.total_gib is None or seen.card.others_gib is None:
+        page.say("no card's free memory is known here: C asks about any card.", "warning")
     else:
         inspector = page.bench.inspector
         lengths = row_lengths(inspector.lengths, seen.spec)
@@ -82,7 +83,8 @@ class AdviceList(ChangesList[tuple[str, Mapping[str, Any]]]):
     ) -> None:
         super().__init__(inspector)
         assert seen.card is not None
-        self._card = seen.card
+        assert seen.spec is not None
+        self._card, self._spec = seen.card, seen.spec
         self._question = {
             **asked_with(seen, root),
             "others_gib": seen.card.others_gib,
@@ -135,10 +137,12 @@ class AdviceList(ChangesList[tuple[str, Mapping[str, Any]]]):
             key = f"largest-{largest.setting}"
             label = LARGEST.get(largest.setting, setting_at(largest.setting).label)
             value = "none fits" if largest.value is None else f"{largest.value:,}"
-            if largest.value is not None:
-                title = f"{setting_at(largest.setting).label} {largest.value:,}"
-                self._changes[key] = title, {largest.setting: largest.value}
             self._details[key] = f"The {label} that fits, all else as it is: {largest.said}."
+            if changes := of_largest(self._spec, largest):
+                words = changes_words(self._spec, changes)
+                self._changes[key] = words, changes
+                why = _STAYS.get(largest.setting, "") if ", " in words else ""
+                self._details[key] += f" Enter: {words}{why}."
             peak = largest.peak_process_gib
             cells = self._figures(peak, "does_not_fit" if peak is None else "fits")
             rows.append(Row(key, (dim("most"), ink(f"{label}: {value}"), *cells)))

@@ -45,7 +45,7 @@ from tui_lora.ui.fit_link import (
 )
 from tui_lora.ui.ink import dim, keys_row
 from tui_lora.ui.inspector import Answered, InspectorChanged
-from tui_lora.ui.memory_looks import asked_with, card_seen
+from tui_lora.ui.memory_asked import asked_with, card_seen
 from tui_lora.ui.page import Page
 from tui_lora.ui.screens.panel import Panel
 from tui_lora.ui.state import MemorySeen

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.content import Content
+from textual.containers import Horizontal
 from textual.widgets import Input
 from textual.worker import get_current_worker
 
 from tui_lora.core.text import duration, shorten_middle, size
 from tui_lora.ui.drafted import drafted_text
 from tui_lora.ui.forms.ask_line import AskLine, Refused
+from tui_lora.ui.inspector import Answered, InspectorChanged
 from tui_lora.ui.keymap import place
 from tui_lora.ui.messages import Said, SettingsChanged
 from tui_lora.ui.model_facts import (
@@ -24,20 +25,20 @@ from tui_lora.ui.model_facts import (
     model_changes,
 )
 from tui_lora.ui.model_fetch import FetchChanged, FetchLink, fetch_of
-from tui_lora.ui.model_fit import fit_row
 from tui_lora.ui.model_hub_text import fetch_rows
-from tui_lora.ui.model_sizes import SizesRead, read_sizes
-from tui_lora.ui.model_text import LABEL, can_be_fetched, is_locked, short_name
+from tui_lora.ui.model_pointed import PointedModel
+from tui_lora.ui.model_sizes import SizesRead
+from tui_lora.ui.model_text import can_be_fetched, is_locked, short_name
 from tui_lora.ui.model_trust import CodeRead, read_again, show_code
 from tui_lora.ui.page import Page
 from tui_lora.ui.screens.model_keys import HELP, KEYS
 from tui_lora.ui.state import Draft, MemorySeen
+from tui_lora.ui.widgets.headroom import ModelHeadroom
 from tui_lora.ui.widgets.hub_deck import HubDeck
 from tui_lora.ui.widgets.line import Lines
 from tui_lora.ui.widgets.model_deck import ModelDeck
 
 if TYPE_CHECKING:
-    from tui_lora.core.model_facts import ModelFacts
     from tui_lora.store.model_entry import ModelEntry
 
 
@@ -51,26 +52,35 @@ class ModelScreen(Page):
     def __init__(self) -> None:
         super().__init__()
         self._chosen = ""
-        self._sizes: dict[str, ModelFacts | None] = {}
         self._here = ModelDeck(id="here")
         self._hub = HubDeck(id="hub")
 
     def compose_body(self) -> ComposeResult:
-        yield self._here
-        yield self._hub
+        yield Horizontal(self._here, self._hub, ModelHeadroom(id="headroom"), id="beside")
         yield AskLine(id="ask")
         yield Lines(id="fetch")
 
     def on_mount(self) -> None:
         self._here.table.focus()
         self._here.wait()
+        self._pointed = PointedModel(self, self._show_fit)
+        self._here.show_fit(self._pointed.rows)
+        self._hub.show_fit(self._pointed.rows_of_hub)
         self.follow("draft", self._show_draft)
-        self.follow("memory_seen", self._show_fit)
+        self.follow("memory_seen", lambda seen: self._look())
         self._link.tell(self)
         self._scan()
 
     def on_unmount(self) -> None:
         self._link.forget(self)
+        self._pointed.leave()
+
+    def on_screen_suspend(self) -> None:
+        self._pointed.leave()
+
+    def on_screen_resume(self) -> None:
+        found = self._pointed.seen.forecast
+        self._look(again=found is None or found.method == "formula")
 
     def on_resize(self) -> None:
         self._show_fetch()
@@ -93,7 +103,7 @@ class ModelScreen(Page):
     def _show_draft(self, draft: Draft) -> None:
         chosen = drafted_text(draft, "model.id")
         self._here.show_chosen(chosen, drafted_text(draft, "model.trust_remote_code"))
-        self._show_fit()
+        self._look()
         if chosen == self._chosen:
             return
         self._chosen = chosen
@@ -110,12 +120,15 @@ class ModelScreen(Page):
         self.set_class(bool(rows), "-fetch")
         self.query_one("#fetch", Lines).say(*rows)
 
-    def _show_fit(self, seen: MemorySeen | None = None) -> None:
-        self._here.show_fit(self._fit_row)
+    def _look(self, *, again: bool = False) -> None:
+        """How the model under the cursor fits, if it is another or the draft or the card is."""
+        entry = self._here.pointed
+        chosen = entry is not None and self._here.is_chosen(entry)
+        self._pointed.point(entry, chosen=chosen, again=again)
 
-    def _fit_row(self, entry: ModelEntry, width: int) -> Content:
-        draft, seen = self.bench.draft, self.bench.memory_seen
-        return fit_row(entry.id, self._sizes.get(entry.id), draft, seen, LABEL, width)
+    def _show_fit(self, seen: MemorySeen) -> None:
+        self.query_one(ModelHeadroom).show(seen)
+        self._here.show_fit(self._pointed.rows)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if not self.is_attached:
@@ -150,16 +163,14 @@ class ModelScreen(Page):
     @on(HubDeck.Changed)
     def _changed_below(self) -> None:
         self.refresh_bindings()
-        entry = self._here.pointed
-        if entry is None or entry.id in self._sizes or not entry.usable:
-            return
-        self._sizes[entry.id] = None  # it is being read
-        self._read_sizes(entry.id)
+        self._look()
 
+    @on(Answered)
+    @on(InspectorChanged)
     @on(SizesRead)
-    def _sizes_read(self, fact: SizesRead) -> None:
-        self._sizes[fact.key[0]] = fact.facts
-        self._show_fit()
+    def _inspected(self, fact: Answered | InspectorChanged | SizesRead) -> None:
+        fact.stop()
+        self._pointed.hear(fact)
 
     # Choosing a model.
 
@@ -309,8 +320,8 @@ class ModelScreen(Page):
 
     @on(ModelsListed)
     def _listed(self, fact: ModelsListed) -> None:
-        self._sizes.clear()
         self._here.show(fact.models)
+        self._look(again=True)
         self._hub.show_here(
             {
                 entry.id: "partly" if entry.incomplete else "wholly"
@@ -326,12 +337,6 @@ class ModelScreen(Page):
         listed = list_models(self._chosen)
         if not get_current_worker().is_cancelled:
             self.post_message(ModelsListed(listed))
-
-    @work(thread=True, exit_on_error=False, group="sizes")
-    def _read_sizes(self, model_id: str) -> None:
-        from tui_lora.core.spec import ModelSpec
-
-        read_sizes(ModelSpec(id=model_id), self.post_message)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="code")
     def _read_code(self, entry: ModelEntry) -> None:

@@ -20,7 +20,9 @@ HELP = (
     "models that write text; f fetches one in the background: safetensors, config and tokenizer, "
     "and Python of its own to be read. Leaving the screen does not stop a fetch. Leaving tui-lora "
     "does; what came is kept, and the next f goes on from there. Code of a model never runs unless "
-    "you read it (v) and trust exactly that."
+    "you read it (v) and trust exactly that. How the model under the cursor fits the card is "
+    "reckoned with the draft's other settings, and simulated when the cursor stays; of a model of "
+    "the Hub, Enter asks for its sizes."
 )
 
 KEYS: list[BindingType] = [

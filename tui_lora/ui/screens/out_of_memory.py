@@ -16,7 +16,7 @@ from tui_lora.core.text import UNKNOWN, one_line
 from tui_lora.ui.headroom_text import card_words, verdict_word
 from tui_lora.ui.ink import BRIGHT, TIGHT, dim, ink, keys_row
 from tui_lora.ui.inspector import Inspector
-from tui_lora.ui.memory_looks import asked_with, card_seen
+from tui_lora.ui.memory_asked import asked_with, card_seen
 from tui_lora.ui.screens.changes_list import ChangesList
 from tui_lora.ui.state import CardSeen, MemorySeen, RunNow
 from tui_lora.ui.widgets.line import Line, Lines
@@ -93,19 +93,21 @@ class MendList(ChangesList[Mend]):
         )
 
     def begin(self) -> None:
-        if self._card is not None and self._card.total_gib is not None:
+        card = self._card
+        if card is not None and card.total_gib is not None and card.others_gib is not None:
             self._ask()
             return
         self.done = True
         self.trouble = (
             "only cards are simulated, so what each saves is not known"
             if self._card is None
-            else "the card does not tell its size, so what each saves is not known"
+            else "the card does not tell its memory, so what each saves is not known"
         )
 
     def _ask(self) -> None:
         assert self._card is not None
         asked = asked_with(MemorySeen(self._card, self._spec), self._root)
+        assert self._card.others_gib is not None
         others = self._card.others_gib + self._more_gib
         self.ask({**asked, "others_gib": others, "lengths": self._lengths})
 
@@ -127,6 +129,7 @@ class MendList(ChangesList[Mend]):
         assert self._card is not None
         total, others = self._card.total_gib, self._card.others_gib
         assert total is not None
+        assert others is not None
         self._more_gib = headroom_gib(found.forecast, total, others) + MORE_GIB
         return True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -23,7 +23,11 @@ from tui_lora.ui.widgets.line import Line, Lines
 from tui_lora.ui.widgets.table import Table
 
 if TYPE_CHECKING:
+    from tui_lora.core.model_facts import ModelFacts
     from tui_lora.store.hub_models import HubModel
+
+
+Fit = Callable[["ModelFacts", int], "list[Content]"]
 
 
 class HubDeck(Vertical):
@@ -53,6 +57,7 @@ class HubDeck(Vertical):
         self._told: dict[str, Told] = {}
         self._chosen = ""
         self._coming = ""
+        self._fit: Fit = no_fit
         self._asking = Asking(self.post_message)
 
     def compose(self) -> ComposeResult:
@@ -112,6 +117,11 @@ class HubDeck(Vertical):
             self._models[hub_id] = replace(model, here=here.get(hub_id, ""))
         self._show()
 
+    def show_fit(self, fit: Fit) -> None:
+        """`fit` gives the rows that say how a model of such sizes fits the card, of that width."""
+        self._fit = fit
+        self._show_detail()
+
     # What is shown.
 
     def _say(self, words: Content) -> None:
@@ -139,7 +149,9 @@ class HubDeck(Vertical):
             return
         width = max(40, area.content_size.width or self.app.size.width - 4)
         coming = model.id == self._coming
-        area.say(*hub_detail(model, self._told.get(model.id), width, coming=coming))
+        known = self._told.get(model.id)
+        fit = [] if known is None or known.facts is None else self._fit(known.facts, width)
+        area.say(*hub_detail(model, known, width, coming=coming, fit=fit))
 
     @on(HubFound)
     def _found(self, fact: HubFound) -> None:
@@ -193,3 +205,7 @@ class HubDeck(Vertical):
             self._say(dim(f"asking the Hub about {one_line(model.id)} …"))
             self._asking.ask(partial(told, model.id))
             self.post_message(self.Changed())
+
+
+def no_fit(facts: ModelFacts, width: int) -> list[Content]:
+    return []

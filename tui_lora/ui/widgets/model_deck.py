@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tui_lora.store.model_list import ModelList
 
 
-Fit = Callable[["ModelEntry", int], "Content | None"]
+Fit = Callable[["ModelEntry", int], "list[Content]"]
 
 
 class ModelDeck(Vertical):
@@ -104,7 +104,7 @@ class ModelDeck(Vertical):
 
     def point_at_chosen(self) -> None:
         """Move the cursor to the draft's model, if it is shown."""
-        chosen = (entry.place for entry in self._shown.values() if self._is_chosen(entry))
+        chosen = (entry.place for entry in self._shown.values() if self.is_chosen(entry))
         self.table.point(next(chosen, ""))
 
     def show_chosen(self, model_id: str, trusts: str) -> None:
@@ -114,7 +114,7 @@ class ModelDeck(Vertical):
             self._show()
 
     def show_fit(self, fit: Fit) -> None:
-        """`fit` gives the row that says how a model fits the card, of that width."""
+        """`fit` gives the rows that say how a model fits the card, of that width."""
         self._fit = fit
         self._show_detail()
 
@@ -128,12 +128,13 @@ class ModelDeck(Vertical):
 
     # What is shown.
 
-    def _is_chosen(self, entry: ModelEntry) -> bool:
+    def is_chosen(self, entry: ModelEntry) -> bool:
+        """Whether it is the draft's."""
         return self._chosen in (entry.id, entry.place)
 
     def trusted(self, entry: ModelEntry) -> str:
         """The fingerprint of code that the draft trusts of this model; empty where none."""
-        return self._trusts if self._is_chosen(entry) else ""
+        return self._trusts if self.is_chosen(entry) else ""
 
     def _show(self) -> None:
         if self._models is None:
@@ -141,7 +142,7 @@ class ModelDeck(Vertical):
         words = self.query_one("#filter", Input).value.lower().split()
         shown = [e for e in self._models.entries if all(word in _haystack(e) for word in words)]
         self._shown = {entry.place: entry for entry in shown}
-        self.table.show([table_row(e, self.trusted(e), chosen=self._is_chosen(e)) for e in shown])
+        self.table.show([table_row(e, self.trusted(e), chosen=self.is_chosen(e)) for e in shown])
         self.set_class(not shown, "-empty")
         if not shown:
             self.query_one(Empty).show("No model matches.", ("Esc", "shows all again"))
@@ -168,8 +169,8 @@ class ModelDeck(Vertical):
             return
         width = max(40, area.content_size.width or self.app.size.width - 4)
         note = self._models.notes.get(entry.place, "")
-        chosen, trusts = self._is_chosen(entry), self.trusted(entry)
-        fit = self._fit(entry, width) if entry.usable else None
+        chosen, trusts = self.is_chosen(entry), self.trusted(entry)
+        fit = self._fit(entry, width) if entry.usable else []
         area.say(*detail_rows(entry, note, width, chosen=chosen, trusts=trusts, fit=fit))
 
     # What the user does.
@@ -195,8 +196,8 @@ class ModelDeck(Vertical):
         self.table.focus()
 
 
-def no_fit(entry: ModelEntry, width: int) -> Content | None:
-    return None
+def no_fit(entry: ModelEntry, width: int) -> list[Content]:
+    return []
 
 
 def _haystack(entry: ModelEntry) -> str:

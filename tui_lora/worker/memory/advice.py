@@ -62,7 +62,7 @@ def advised(
             return
         yield found.so_far if found.so_far is not told else None
         told = found.so_far
-    for way in ways(spec, card, found.simulated, context_gib):
+    for way in ways(spec, card, found.simulated, context_gib, go_on):
         fits = found.verdict_of(way.forecast)
         found.add(ways=(*found.so_far.ways, way.model_copy(update={"verdict": fits})))
         if not go_on():
@@ -227,7 +227,7 @@ class _Advising:
         wanted = Searching(search, self._spec, self._base, self._context)
         while wanted.next(self._budget_gib):
             spec = wanted.spec
-            early = None if spec is None or wanted.surely else self._between(spec)
+            early = None if spec is None or wanted.surely else self._at_once(spec)
             if early is not None:
                 wanted.told(early, early=True)
                 continue
@@ -235,6 +235,13 @@ class _Advising:
             wanted.told(None if spec is None else self.simulated(spec))
         answer = wanted.answer(self._card.total_gib, self._others_gib)
         self.add(largest=(*self.so_far.largest, answer))
+
+    def _at_once(self, spec: RunSpec) -> Forecast | None:
+        try:
+            return self._between(spec)
+        except UserError:
+            # Which its simulation meets too.
+            return None
 
     @property
     def _budget_gib(self) -> float:

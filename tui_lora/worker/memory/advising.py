@@ -24,7 +24,7 @@ def advice_for(
 ) -> Iterator[MemoryAdvised | None]:
     """What was found so far, and at last with `done`; None between simulations. Ends without a
     word when `go_on` says no. Raises UserError."""
-    stamp = stamp_of(spec.model)
+    stamp = stamp_of(spec)
     card = card_of(asked)
     if card.total_gib <= 0:
         raise UserError("what fits a card cannot be told without the card's size.")

@@ -170,4 +170,7 @@ def _with_context(found: Forecast, context_gib: float | None) -> Forecast:
 def _settings(spec: RunSpec, of_training: tuple[str, ...]) -> str:
     whole = spec.model_dump(mode="json", include={"model", "quantization", "task", "lora"})
     training = spec.training.model_dump(mode="json", include=set(of_training))
-    return json.dumps([whole, training], sort_keys=True)
+    # How many micro-batches a step has is no matter from the second on. A setting that is not
+    # counted is told of.
+    more = [spec.training.accumulation > 1, spec.training.neftune > 0]
+    return json.dumps([whole, training, more], sort_keys=True)

@@ -53,7 +53,8 @@ class Searching:
         self._early: set[int] = set()
         """Values of which only what lies between simulated sizes is known."""
         self.surely = False
-        self._closed = False
+        self._refused: int | None = None
+        """The least value that was refused, or of which nothing can be told."""
         self._wanted: int | None = None
         self._budget = 0.0
 
@@ -70,8 +71,7 @@ class Searching:
         """Whether there is another value to try, so that a process takes no more than that."""
         self._budget = budget_gib
         self._wanted, self.surely = None, False
-        within = self._tried < MOST_SIMULATED and len(self._early) < _MOST_EARLY
-        if not self._closed and within:
+        if self._tried < MOST_SIMULATED and len(self._early) < _MOST_EARLY:
             self._wanted = self._guess()
         if self._wanted is None:
             unsure = [value for value in (self._fits, self._over) if value in self._early]
@@ -79,20 +79,24 @@ class Searching:
         return self._wanted is not None
 
     def told(self, found: Forecast | None, *, early: bool = False) -> None:
-        """What the value takes; None where it cannot be told, and nothing beyond it is tried.
+        """What the value takes; None where it cannot be told or would be refused, and neither it
+        nor anything beyond it is tried again.
 
         `early`: by sizes that were simulated before. Of the answer, all is simulated in the end.
         """
         assert self._wanted is not None
+        if found is None:
+            # Which takes no simulation.
+            self._refused = self._wanted
+            self._early.discard(self._wanted)
+            self._points.pop(self._wanted, None)
+            return
         if early:
             self._early.add(self._wanted)
         else:
             self._early.discard(self._wanted)
             self._tried += 1
-        if found is None:
-            self._closed = True
-        else:
-            self._points[self._wanted] = found.peak_process_gib
+        self._points[self._wanted] = found.peak_process_gib
 
     def answer(self, total_gib: float, others_gib: float) -> Largest:
         """What was found, and what is in the way of more."""
@@ -107,8 +111,11 @@ class Searching:
         if over is not None:
             limit = "memory"
             said = f"even at {taken(min(self._points))}" if fits is None else f"at {taken(over)}"
-        elif self._closed:
-            limit, said = "setting", "what is larger would be refused, or cannot be told"
+        elif self._refused is not None:
+            limit = "setting"
+            said = f"{self._refused:,} would be refused, or cannot be told"
+            if fits is not None and self._refused - fits > self._search.step:
+                said += "; what lies between was not tried"
         elif limit == "context":
             said = f"the model was built for {last:,} tokens"
         else:
@@ -136,6 +143,11 @@ class Searching:
     def _guess(self) -> int | None:
         fits, over, step = self._fits, self._over, self._search.step
         last = self._ends[0]
+        if self._refused is not None:
+            if fits is None or over is not None:
+                return None
+            middle = (fits + self._refused) // 2 // step * step
+            return middle if middle > fits else None
         if fits is None and over is None:
             return last
         if fits is None:

@@ -33,7 +33,8 @@ class Recipe:
     `held_against`: what preferences are measured against, the base or a copy of the adapter.
     `uneven`: what is done to a layer goes by its number, so that all of them have to be run.
     `packed`: the rows of a micro-batch stand in one sequence. `evaluates`: held-out rows go through
-    it too.
+    it too. `accumulates`: a step has several micro-batches, and all but its first come on top of
+    the gradients of those before.
     `loading`: how the weights come to the card. `empties_cache`: preparing with `fp32_rest` ends so
     (peft since its pull request 3293). `holds_output`: the loop that trains holds a step's logits
     during the next.
@@ -67,3 +68,4 @@ class Recipe:
     holds_output: bool = False
     packed: bool = False
     evaluates: bool = False
+    accumulates: bool = False

@@ -14,6 +14,7 @@ from tui_lora.core.cards import Card
 from tui_lora.core.errors import UserError
 from tui_lora.core.spec import ModelSpec, RunSpec
 from tui_lora.core.text import clean
+from tui_lora.core.uncounted import uncounted
 from tui_lora.store.json_file import read_object
 from tui_lora.store.local_model import local_place
 from tui_lora.store.packages import ATTENTION
@@ -154,6 +155,7 @@ def recipe_of(spec: RunSpec, config: PreTrainedConfig, card: Card) -> tuple[Reci
         uneven=_uneven(plan, spec, config),
         packed=packed,
         evaluates=True,
+        accumulates=spec.training.accumulation > 1,
     )
     recipe = _stored(recipe, spec, config)
     if packed:
@@ -237,7 +239,7 @@ def _reasons(spec: RunSpec, *, copied: bool) -> list[str]:
         reasons.append("int8: columns of outliers are not counted, which are few")
     if spec.lora.new_tokens:
         reasons.append("new tokens: each step takes a copy of the embeddings")
-    return reasons
+    return [*reasons, *uncounted(spec)]
 
 
 def _uneven(plan: Plan, spec: RunSpec, config: PreTrainedConfig) -> bool:

@@ -44,7 +44,9 @@ class Seen:
 
 
 def run_step(recipe: Recipe, rows: int, tokens: int, go_on: GoOn = lambda: True) -> Seen:
-    """Two steps with micro-batches of `rows` x `tokens`. Raises Dropped once `go_on` says no."""
+    """Two steps with micro-batches of `rows` x `tokens`, the second on top of what the optimizer
+    keeps; where steps have several, on top of gradients too. Raises Dropped once `go_on` says no.
+    """
     model = built(recipe)
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     give_fake_weights(model, fake)
@@ -88,10 +90,10 @@ def _two_steps(
             )
     states: list[torch.Tensor] = []
     for step in (1, 2):
-        for number, some in trained:
-            storages.mark((step, "zero", number))
-            for parameter in some:
-                parameter.grad = None
+        # transformers drops them behind the optimizer's step, not between micro-batches: the
+        # second time stands for those that come on top of both.
+        if step == 1 or not recipe.accumulates:
+            _drop_gradients(trained, step, storages)
         passes = _Passes(layers, step, storages)
         hooks = list(passes.watch())
         storages.mark((step, "rows", None))
@@ -127,10 +129,7 @@ def _evaluation(
     storages: Storages,
 ) -> None:
     """A micro-batch of held-out rows, of which there are as many as of the others."""
-    for number, some in trained:
-        storages.mark((3, "zero", number))
-        for parameter in some:
-            parameter.grad = None
+    _drop_gradients(trained, 3, storages)
     passes = _Passes(layers, 3, storages)
     hooks = list(passes.watch())
     storages.mark((3, "rows", None))
@@ -143,6 +142,15 @@ def _evaluation(
         loss_of(apart, model, ids, storages, lambda name: passes.begin(f"evaluation {name}"))
     for hook in hooks:
         hook.remove()
+
+
+def _drop_gradients(
+    trained: list[tuple[int | None, list[nn.Parameter]]], step: int, storages: Storages
+) -> None:
+    for number, some in trained:
+        storages.mark((step, "zero", number))
+        for parameter in some:
+            parameter.grad = None
 
 
 def layers_of(model: Any) -> list[nn.Module]:

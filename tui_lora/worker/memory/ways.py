@@ -13,20 +13,32 @@ from tui_lora.core.memory_parts import WAYS, Way
 from tui_lora.core.optimizers import AUTO
 from tui_lora.core.spec import RunSpec
 from tui_lora.core.variants import refusal
-from tui_lora.worker.memory.forecast import cublas_bytes, in_gib, trace_of
+from tui_lora.worker.last_used import LastUsed
+from tui_lora.worker.memory.deeper import Trace
+from tui_lora.worker.memory.forecast import batch_of, cublas_bytes, in_gib, trace_of
 from tui_lora.worker.memory.peak import peak_of
+from tui_lora.worker.memory.recipe import Recipe
 from tui_lora.worker.memory.recipe_of import config_of, in_full, recipe_of
+from tui_lora.worker.memory.storages import GoOn
 from tui_lora.worker.quantization import own_scheme
 
 _BASES: tuple[tuple[Way, str], ...] = (("lora", "none"), ("int8", "int8"), ("nf4_double", "nf4"))
 
+_traces: LastUsed[Trace] = LastUsed(4)
+"""Of runs in full that were simulated, which do not change with the adapter's settings."""
+
 
 def ways(
-    spec: RunSpec, card: Card, simulated: Callable[[RunSpec], Forecast | None], context_gib: float
+    spec: RunSpec,
+    card: Card,
+    simulated: Callable[[RunSpec], Forecast | None],
+    context_gib: float,
+    go_on: GoOn = lambda: True,
 ) -> Iterator[OneWay]:
     """Each of the ways, with the rows, length, checkpointing and optimizer of `spec`, which has a
-    forecast. Anything that asks for a way of which nothing can be told has a `why_not`."""
-    yield _in_full(spec, card, context_gib)
+    forecast. Anything that asks for a way of which nothing can be told has a `why_not`. Raises
+    Dropped once `go_on` says no."""
+    yield _in_full(spec, card, context_gib, go_on)
     own = own_scheme(config_of(spec.model), spec.model)
     lora = spec.lora
     targets = lora.target_modules if isinstance(lora.target_modules, str) else "targets as named"
@@ -49,7 +61,7 @@ def ways(
         yield OneWay(name=WAYS[way], recipe=recipe, forecast=found, why_not=why_not)
 
 
-def _in_full(spec: RunSpec, card: Card, context_gib: float) -> OneWay:
+def _in_full(spec: RunSpec, card: Card, context_gib: float, go_on: GoOn) -> OneWay:
     optimizer = AUTO if spec.training.optimizer == "auto" else spec.training.optimizer
     recipe = (
         "weights and gradients in float32 (4 + 4 bytes a weight) and the state of "
@@ -57,8 +69,7 @@ def _in_full(spec: RunSpec, card: Card, context_gib: float) -> OneWay:
     )
     try:
         usual, _ = recipe_of(spec, config_of(spec.model), card)
-        rows = spec.training.micro_batch * (2 if spec.task == "dpo" else 1)
-        trace = trace_of(in_full(usual), rows, spec.training.max_length)
+        trace = _trace(in_full(usual), *batch_of(spec), go_on)
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, UserError) as error:
         return OneWay(name=WAYS["full"], recipe=recipe, why_not=f"it cannot be simulated ({error})")
     found = in_gib(peak_of(trace, cublas_bytes(card)), context_gib)
@@ -68,3 +79,9 @@ def _in_full(spec: RunSpec, card: Card, context_gib: float) -> OneWay:
     return OneWay(
         name=WAYS["full"], recipe=recipe, forecast=found.model_copy(update={"parts": parts})
     )
+
+
+def _trace(recipe: Recipe, rows: int, tokens: int, go_on: GoOn) -> Trace:
+    settings = {**vars(recipe), "config": recipe.config.to_json_string(use_diff=False)}
+    key = (str(settings), rows, tokens)
+    return _traces.get(key, lambda: trace_of(recipe, rows, tokens, go_on))
