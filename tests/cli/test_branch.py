@@ -9,11 +9,15 @@ import pytest
 
 from tests.recorded import done_session
 from tui_lora.core.errors import UserError
+from tui_lora.core.fields import put
+from tui_lora.core.spec import parse_spec
 from tui_lora.headless import branch as verb
 from tui_lora.headless import verbs
 from tui_lora.store import launch
 from tui_lora.store.checkpoints import NEEDED, seal
+from tui_lora.store.hooks import Unconfirmed
 from tui_lora.store.paths import SessionPaths
+from tui_lora.store.spec_file import read_spec, to_yaml
 
 
 @pytest.fixture
@@ -54,6 +58,18 @@ def test_what_cannot_be_is_refused(first: SessionPaths, at: int, change: str, wh
     with pytest.raises(UserError, match=why):
         branch(first, change, at=at)
     assert not (first.folder.parent / "new").exists()
+
+
+def test_nothing_is_made_where_its_command_was_not_confirmed(
+    first: SessionPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUI_LORA_CONFIG", str(tmp_path / "config"))
+    data = read_spec(first.spec).model_dump(mode="json")
+    first.spec.write_text(to_yaml(parse_spec(put(data, "hooks.on_finish", "beep"))))
+    with pytest.raises(Unconfirmed):
+        branch(first, "training.epochs=9")
+    assert not (first.folder.parent / "new").exists()
+    assert branch(first, "training.epochs=9", "hooks.on_finish=beep") == 0
 
 
 def test_a_name_that_is_taken_is_refused_before_anything_is_promised(

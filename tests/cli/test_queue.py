@@ -14,6 +14,8 @@ from tui_lora.core.spec import parse_spec
 from tui_lora.headless import queue as verbs
 from tui_lora.headless.verbs import train
 from tui_lora.store import lock, runs, sessions
+from tui_lora.store import queue as store_queue
+from tui_lora.store.hooks import Unconfirmed
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.queue_file import read_queue, say
 from tui_lora.store.spec_file import to_yaml
@@ -75,6 +77,29 @@ def test_add_move_remove_start(root: Path, capsys: pytest.CaptureFixture[str]) -
     assert verbs.start(root) == 0
     assert capsys.readouterr().out == "runs runs on card 0.\n"
     assert order(root) == ["c", "a"]
+
+
+def test_one_with_a_command_says_how_to_confirm_it(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody can be asked in a pipe; who types the command has read it."""
+    monkeypatch.setenv("TUI_LORA_CONFIG", str(tmp_path / "config"))
+    hook = {"model": "m", "dataset": str(tmp_path / "d"), "hooks": {"on_finish": "beep twice"}}
+    for name in ("old", "other"):
+        sessions.create(root, name, parse_spec(hook))
+    with pytest.raises(Unconfirmed) as refused:
+        verbs.add(root, ["old"])
+    assert "tui-lora train old --queue --set hooks.on_finish='beep twice'" in refused.value.then
+    assert order(root) == ["a", "b"]
+    say(root, Queued, "other", card="7")
+    assert store_queue.start_next(root, "7") is None
+    assert "put it in again" in read_queue(root).refused["other"]
+    asked = {"preset": None, "detach": False, "queued": True}
+    with pytest.raises(UserError, match="would wait with the settings"):
+        train(root, what="old", name=None, changes=["hooks.on_finish=none"], **asked)
+    train(root, what="old", name=None, changes=["hooks.on_finish=beep twice"], **asked)
+    verbs.add(root, ["other"])
+    assert order(root) == ["a", "b", "old", "other"]
 
 
 def test_a_run_that_waits_is_made_and_not_started(

@@ -160,8 +160,11 @@ def test_what_differs_is_named() -> None:
     assert why_not_alike(one, evaluation(step=40)) == []
     assert why_not_alike(one, evaluation(revision="a")) == []
     # The same path and as many rows, of which one was edited.
-    edited = one.parts[0].model_copy(update={"fed": "b"})
-    assert why_not_alike(one, evaluation(parts=(edited,))) == ["the rows as they were fed"]
+    as_fed = [one.parts[0].model_copy(update={"fed": fed}) for fed in ("a", "b")]
+    before, edited = (evaluation(parts=(part,)) for part in as_fed)
+    assert why_not_alike(before, edited) == ["the rows as they were fed"]
+    # What an earlier version fed was not written down.
+    assert why_not_alike(one, edited) == why_not_alike(edited, one) == []
     assert why_not_alike(one, evaluation(parts=())) == ["how many rows"]
     assert why_not_alike(one, evaluation(rows=5, seed=1)) == [
         "the seed that drew the rows",

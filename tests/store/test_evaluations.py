@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tui_lora.core.errors import UserError
 from tui_lora.core.evaluation import AnswerRow, Evaluation, LossRow, Written
 from tui_lora.core.events import EVENTS, AdapterSaved
 from tui_lora.store import evaluations
@@ -73,6 +74,29 @@ def test_the_newest_is_the_one_begun_last_and_damaged_ones_are_passed_over(
     for text in ("{", "[1]", '{"v": 1}', "[" * 100_000):
         found[0].path.write_text(text)
         assert [kept.evaluation.t for kept in evaluations.listed(paths)] == [2e9, 1e9]
+
+
+def test_one_that_is_dropped_is_gone_but_not_while_it_is_measured(paths: SessionPaths) -> None:
+    for t in (1e9, 2e9):
+        partial = evaluations.open_partial(paths, f"{t}", {"t": t}, t)
+        partial.add({"kind": "loss"})
+        if t == 1e9:
+            partial.close()
+    left = evaluations.unfinished(paths)
+    assert left is not None
+    with pytest.raises(UserError, match="measured now"):
+        evaluations.drop(left)
+    assert left.path.exists()
+    partial.close()
+    evaluations.drop(left)
+    before = evaluations.unfinished(paths)
+    assert before is not None
+    assert before.t == 1e9
+    evaluations.drop(before)
+    # Another viewer was quicker.
+    evaluations.drop(before)
+    assert evaluations.unfinished(paths) is None
+    assert list(paths.evaluations.iterdir()) == []
 
 
 def test_only_what_was_asked_alike_is_gone_on_with(paths: SessionPaths) -> None:

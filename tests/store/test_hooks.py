@@ -15,6 +15,7 @@ from tui_lora.core.spec import RunSpec
 from tui_lora.core.view import RunView
 from tui_lora.headless.changes import changed
 from tui_lora.headless.confirming import with_its_command
+from tui_lora.headless.start_again import start_again
 from tui_lora.store import hooks, launch, runs, sessions
 from tui_lora.store.paths import SessionPaths, config_folder
 from tui_lora.store.spec_file import read_spec
@@ -51,6 +52,11 @@ def test_nothing_starts_with_one_that_nobody_confirmed(
             go()
         assert COMMAND in refused.value.what
         assert """--set hooks.on_finish='notify-send '"'"'it ended'"'"''""" in refused.value.then
+    with pytest.raises(hooks.Unconfirmed) as refused:
+        start_again(foreign, {"training.max_steps": 900}, "made longer", lambda *_: None)
+    # `extend` takes no --set; this does the same.
+    way = "tui-lora resume foreign --set training.max_steps=900 --set hooks.on_finish="
+    assert way in refused.value.then
     assert (started, [one.name for one in sessions.listed(tmp_path / "root")]) == ([], ["foreign"])
     # Who gives it on a command line has read it; once is enough, and it is this very one.
     changed({}, [f"hooks.on_finish={COMMAND}"])

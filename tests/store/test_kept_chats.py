@@ -319,6 +319,7 @@ def test_a_row_of_a_dataset_stands_alone_with_what_is_before_it_there(tmp_path: 
     ]
     text = chat_export.export(path, chat, "md").path.read_text()
     assert "**Of the dataset, system**\n\nBe exact" in text
+    assert text.count("Be exact") == 1
     assert search_finds(path, "exact zero")
 
 

@@ -1,12 +1,15 @@
 """What a worker is told by its environment."""
 
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.recorded import make_session
 from tui_lora.core.errors import UserError
 from tui_lora.core.spec import ModelSpec
 from tui_lora.store import launch
@@ -104,6 +107,23 @@ def test_a_worker_becomes_a_worker_again_with_all_that_it_knows(tmp_path: Path) 
         [*command, str(tmp_path / "none")], capture_output=True, text=True, check=True
     )
     assert failed.stdout.split("\n")[0] == "No such file or directory 0 False"
+
+
+def test_what_waits_for_a_worker_leaves_no_process_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several guards one stays; the others are gone when the next one is started."""
+    monkeypatch.setattr(launch, "_command", lambda *_: ["true"])
+    paths = make_session(tmp_path, "run")
+    launch.guard_queue(paths, "cpu", 1)
+    first = launch._STARTED[-1]
+    # Its end is seen without reaping it.
+    os.waitid(os.P_PID, first.pid, os.WEXITED | os.WNOWAIT)
+    assert psutil.Process(first.pid).status() == psutil.STATUS_ZOMBIE
+    launch.guard_queue(paths, "cpu", 1)
+    assert first not in launch._STARTED
+    assert not psutil.pid_exists(first.pid)
+    launch._STARTED[-1].wait(60)
 
 
 def test_a_worker_that_does_not_begin_in_time_does_not_begin_later(

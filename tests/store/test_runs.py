@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import pytest
+
+from tests.recorded import make_session
 from tests.store.test_sessions import write_events
+from tui_lora.core.errors import UserError
 from tui_lora.core.events import AttemptStarted, MemoryMeasured, SpecChanged, StepDone
 from tui_lora.core.spec import RunSpec
 from tui_lora.core.spec_differences import differences
@@ -12,6 +17,7 @@ from tui_lora.store import runs, sessions
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.spec_file import read_spec
 from tui_lora.store.spec_sides import of_session
+from tui_lora.store.writable import must_take_files
 
 
 def changed(root: Path) -> SessionPaths:
@@ -33,6 +39,20 @@ def test_a_duplicate_has_the_spec_as_it_holds_now_and_nothing_else(tmp_path: Pat
     spec = read_spec(copy.spec)
     assert (spec.training.micro_batch, spec.training.accumulation, spec.lora.r) == (1, 16, 8)
     assert not copy.events.exists()
+
+
+def test_a_trial_writes_over_nothing_that_a_session_brings(tmp_path: Path) -> None:
+    paths = make_session(tmp_path, "foreign")
+    mine = tmp_path / "mine.txt"
+    mine.write_text("mine")
+    planted = paths.folder / f".trial.{os.getpid()}"
+    planted.symlink_to(mine)
+    before = sorted(paths.folder.iterdir())
+    must_take_files(paths)
+    assert mine.read_text() == "mine"
+    assert sorted(paths.folder.iterdir()) == before
+    with pytest.raises(UserError, match="cannot be written to"):
+        must_take_files(SessionPaths(mine))
 
 
 def test_side_by_side_stands_what_holds_now(tmp_path: Path) -> None:

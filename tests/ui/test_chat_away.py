@@ -15,6 +15,7 @@ from tests.ui.chatting import (
     shown,
     talking,
     tuned,
+    with_adapter,
     write,
 )
 from tests.ui.conftest import keys, notice, page, until
@@ -27,6 +28,8 @@ from tui_lora.ui.chat_holds import before_a_run
 from tui_lora.ui.screens.question import Question
 from tui_lora.ui.talking import link_row
 from tui_lora.ui.widgets.composer import Composer
+from tui_lora.ui.widgets.table import Table
+from tui_lora.ui.widgets.target_list import TargetList
 
 pytestmark = pytest.mark.screens
 __all__ = ["fake", "tuned"]
@@ -98,6 +101,38 @@ async def test_it_is_put_away_from_the_list_too(
         await until(pilot, lambda: "U puts it away" in shown(app))
         await pilot.press("U")
         assert chat(app).link.state.phase == "off"
+
+
+@pytest.mark.parametrize("gone", ["put away", "died"])
+async def test_whoever_took_part_comes_back_with_the_next_one(
+    root: Path, tuned: SessionPaths, fake: Path, gone: str
+) -> None:
+    other = with_adapter(root, "other")
+    async with talking(root, tuned, (80, 24)) as (app, pilot):
+        link = chat(app).link
+        targets = chat(app).query_one(TargetList)
+        await until(pilot, lambda: link.state.voices)
+        (first,) = link.state.voices
+        if gone == "died":
+            await write(pilot, "die")
+            await until(pilot, lambda: link.state.phase == "ended")
+        await pilot.press("escape")
+        if gone == "put away":
+            await pilot.press("U")
+        await pilot.press("t")
+        await until(pilot, lambda: len(targets.targets) == 3)
+        targets.query_one(Table).point(str(other.adapter))
+        await pilot.press("enter")
+        await until(pilot, lambda: not chat(app).choosing and link.state.voices, 20)
+        await until(pilot, lambda: set(link.state.voices) == {first, str(other.adapter)}, 20)
+        after = chat(app).conversation.voices.next
+        assert after is not None
+        assert after.name == str(other.adapter)
+        before = len(answers(app))
+        await write(pilot, "Hello", "ctrl+s")
+        await until(pilot, lambda: settled(app, before + 3))
+        said = chat(app).conversation.transcript.exchanges[-1].answers
+        assert [answer.problem for answer in said] == ["", "", ""]
 
 
 async def test_put_away_while_it_answers_what_was_written_stays(

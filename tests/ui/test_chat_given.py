@@ -130,6 +130,11 @@ async def test_a_seed_that_was_set_is_drawn_from_and_counted_on_from(
             expected = [f"(why?), 1 from {seed}"]
             await until(pilot, lambda e=expected: answers(app) == e and settled(app, 1))
             assert heads(app) == [f"tuned-run · seed {seed}"]
+        # Its own seed, set anew: the same, and not because it is greedy.
+        chat(app).sampling = drawn(43)
+        await pilot.press("r")
+        await until(pilot, lambda: settled(app, 1))
+        assert "greedy" not in notice(app)
 
 
 async def test_who_catches_up_draws_as_those_beside_it(

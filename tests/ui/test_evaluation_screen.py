@@ -29,6 +29,7 @@ from tui_lora.ui.screens.evaluate import EvaluateForm
 from tui_lora.ui.screens.evaluated_row import EvaluatedRowScreen
 from tui_lora.ui.screens.evaluated_rows import EvaluatedRowsScreen
 from tui_lora.ui.screens.evaluations import EvaluationsBeside
+from tui_lora.ui.screens.question import Question
 from tui_lora.ui.widgets.table import Table
 
 pytestmark = pytest.mark.screens
@@ -166,6 +167,34 @@ async def test_cancelled_it_is_kept_and_gone_on_with(
         assert "a sample of all" not in said(app, "evaluation")
         assert "b by row" in keys(app)
     assert evaluations.partials(done) == []
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_one_that_did_not_end_is_dropped_by_a_key(
+    root: Path, done: SessionPaths, gates: Path, size: tuple[int, int]
+) -> None:
+    (gates / "wait").touch()
+    app = TuiLora(root, session=done, start="results", live=False)
+    async with app.run_test(size=size) as pilot:
+        await show(pilot, run_of(done))
+        await until(pilot, lambda: "v evaluate" in keys(app))
+        assert "x drop" not in keys(app)
+        await opened(pilot, app)
+        await pilot.press("enter")
+        await until(pilot, lambda: "4 of 8" in said(app, "evaluating"))
+        await pilot.press("escape")
+        await until(pilot, lambda: "x drops it" in shown(app))
+        for answer, left in (("n", 1), ("y", 0)):
+            await pilot.press("x")
+            await until(pilot, lambda: isinstance(app.screen, Question))
+            await until(pilot, lambda: "1 row done" in shown(app))
+            await pilot.press(answer)
+            await until(pilot, lambda n=left: len(evaluations.partials(done)) == n)
+        await until(pilot, lambda: "did not end" not in said(app, "evaluation"))
+        # Nor does what it had found look like a result, and the form begins with what is usual.
+        assert "a sample of all" not in said(app, "evaluation")
+        await opened(pilot, app)
+        assert "did not end" not in shown(app)
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests import workers
-from tests.worker.test_train import equal
+from tests.worker.test_train import as_it_was_at, equal
 from tests.workers import tiny_spec, view_of, wait_for
+from tui_lora.core.changed import Difference
 from tui_lora.core.events import SpecChanged
 from tui_lora.core.orders import ChangeSpec, Discard, GoOn, Hold, Pause, SaveCheckpoint
+from tui_lora.core.spec import RunSpec
 from tui_lora.core.status import Status
 from tui_lora.store import sessions
+from tui_lora.store.changed_since import changed_since
 from tui_lora.store.checkpoints import checkpoints
+from tui_lora.store.paths import SessionPaths
 from tui_lora.store.spec_now import spec_now
+from tui_lora.worker.inbox import AS_YOU_ASKED, Ending
 
 pytestmark = pytest.mark.model
 
@@ -33,12 +39,12 @@ class NoRoomAtFirst:
 
         from tui_lora.worker import saving
 
-        room, usage = namedtuple("room", "free"), saving.shutil.disk_usage
+        room, usage = namedtuple("room", "total free"), saving.shutil.disk_usage
         look = saving.Saving._look_for_room
 
         def first(self_: saving.Saving) -> None:
             saving.Saving._look_for_room = look  # type: ignore[method-assign]
-            saving.shutil.disk_usage = lambda _: room(10)  # type: ignore[assignment,misc]
+            saving.shutil.disk_usage = lambda _: room(1 << 41, 10)  # type: ignore[assignment,misc]
             try:
                 look(self_)
             finally:
@@ -98,6 +104,53 @@ def test_a_hold_keeps_everything_and_changes_nothing(
     assert equal(paths, whole)
 
 
+def evaluated_at_each_step(tiny_model: Path, rows: Path) -> RunSpec:
+    """With dropout, which draws from what an evaluation draws from, too."""
+    often = {"training__max_steps": 30, "evaluation__every_steps": 1, "lora__dropout": 0.1}
+    return tiny_spec(tiny_model, rows, **{**LONG, **often})
+
+
+def test_what_is_saved_before_an_evaluation_goes_on_bit_for_bit(
+    root: Path, tiny_model: Path, rows: Path
+) -> None:
+    """A hold's checkpoint is written before what is due at its step."""
+    spec = evaluated_at_each_step(tiny_model, rows)
+    whole = sessions.create(root, "whole", spec)
+    assert workers.train(whole) == 0
+    paths = sessions.create(root, "held", spec)
+    with workers.running(paths) as worker:
+        wait_for(paths, lambda view: view.step >= 1)
+        sessions.give(paths, Hold)
+        step = wait_for(paths, lambda view: view.holding).step
+        save = sessions.give(paths, SaveCheckpoint)
+        wait_for(paths, lambda view: save.id in view.answers)
+        sessions.give(paths, GoOn)
+        assert workers.finish(worker) == 0
+    assert step in [one.step for one in sessions.evaluations(paths)]
+    assert equal(paths, whole)
+    again = as_it_was_at(step, paths, "again")
+    assert workers.train(again) == 0
+    assert view_of(again).resumed_from == step < 30
+    assert equal(again, whole)
+
+
+@pytest.mark.long
+def test_a_change_at_the_step_of_an_evaluation_goes_on_bit_for_bit(
+    root: Path, tiny_model: Path, rows: Path
+) -> None:
+    spec = evaluated_at_each_step(tiny_model, rows)
+    whole = sessions.create(root, "whole", spec)
+    assert workers.train(whole) == 0
+    paths = sessions.create(root, "anew", spec)
+    with workers.running(paths) as worker:
+        wait_for(paths, lambda view: view.step >= 1)
+        sessions.give(paths, ChangeSpec, changes={"guards.disk_gib": 0.5})
+        assert workers.finish(worker) == 0
+    view = view_of(paths)
+    assert (view.attempt, view.verdict) == (2, "done")
+    assert equal(paths, whole)
+
+
 def test_a_hold_takes_no_step_for_a_checkpoint_however_often_it_is_asked_for(
     root: Path, tiny_model: Path, rows: Path
 ) -> None:
@@ -146,6 +199,59 @@ def test_a_change_that_needs_a_checkpoint_is_refused_without_one(
         assert view.answers[again.id].message.endswith(", and loading anew with it")
     finally:
         worker.kill()
+
+
+@dataclass(frozen=True)
+class EndsAfterChange:
+    """Somebody ends the run as soon as it has promised to load anew."""
+
+    how: Ending
+
+    def __call__(self) -> None:
+        from tui_lora.worker.control import Control
+
+        really = Control._take_changes
+
+        def take(self_: Control, *given: object) -> None:
+            really(self_, *given)  # type: ignore[arg-type]
+            if self_.onward:
+                self_._trainer.inbox.end(self.how, AS_YOU_ASKED)
+
+        Control._take_changes = take  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    ("how", "evaluated_every"),
+    [
+        ("pause", 1),
+        ("stop", 5000),
+        pytest.param("stop", 1, marks=pytest.mark.long),
+        pytest.param("discard", 1, marks=pytest.mark.long),
+    ],
+)
+def test_a_promised_change_holds_where_the_end_comes_first(
+    root: Path, tiny_model: Path, rows: Path, how: Ending, evaluated_every: int
+) -> None:
+    """While what is due at that step is measured, and right before it would have loaded anew."""
+    lengths = {**LONG, "evaluation__every_steps": evaluated_every}
+    paths = sessions.create(root, "ended", tiny_spec(tiny_model, rows, **lengths))
+    worker = workers.start(paths, first=EndsAfterChange(how))
+    try:
+        wait_for(paths, lambda view: view.step >= 1)
+        change = sessions.give(paths, ChangeSpec, changes={"training.max_steps": 3000})
+        assert workers.finish(worker) == 0
+    finally:
+        worker.kill()
+    view = view_of(paths)
+    assert (view.attempt, view.answers[change.id].ok) == (1, True)
+    assert view.verdict == ("paused" if how == "pause" else "stopped")
+    assert spec_now(paths).training.max_steps == 3000
+    assert not must_be_asked(paths)
+
+
+def must_be_asked(paths: SessionPaths) -> list[Difference]:
+    """What a resume would ask about."""
+    return [one for one in changed_since(paths) if one.how != "note"]
 
 
 def test_a_held_run_can_be_paused(root: Path, tiny_model: Path, rows: Path) -> None:

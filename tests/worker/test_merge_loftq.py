@@ -52,6 +52,24 @@ def test_without_knowing_how_the_base_was_rounded_it_is_refused(
         merged(tiny_model, adapter, tmp_path / "out")
 
 
+@pytest.mark.parametrize("scheme", ["none", "int8"])
+def test_one_that_went_on_without_rounding_becomes_what_its_own_run_learned_on(
+    tmp_path: Path, tiny_model: Path, rows: Path, scheme: Any
+) -> None:
+    from tests.tiny import make_tiny_adapter
+
+    root = tmp_path / "sessions"
+    first = tiny_spec(tiny_model, rows, lora__variant="loftq", quantization__scheme="nf4")
+    then = tiny_spec(tiny_model, rows, lora__start_from="first", quantization__scheme=scheme)
+    for name, spec in (("first", first), ("then", then)):
+        make_tiny_adapter(tiny_model, root / name / "adapter")
+        (root / name / "run.yaml").write_text(to_yaml(spec), encoding="utf-8")
+    stored = QuantizationSpec(scheme=scheme)
+    told = merged(tiny_model, root / "then" / "adapter", tmp_path / "out", quantization=stored)
+    assert told.verified
+    assert "rounded away" not in " ".join(told.notices)
+
+
 def _layers(model: Any) -> list[tuple[str, Any]]:
     from peft.tuners.lora.layer import LoraLayer
 

@@ -18,14 +18,18 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.recorded import done_session
 from tests.workers import view_of
-from tui_lora.core.events import AttemptFinished, AttemptStarted
+from tui_lora.core.events import AttemptFinished, AttemptStarted, PhaseFinished, PhaseStarted
 from tui_lora.core.orders import Pause
 from tui_lora.core.spec import parse_spec
 from tui_lora.core.status import Status
 from tui_lora.store import lock, queue, queue_now, sessions
+from tui_lora.store.hooks import HOOK_PHASE
+from tui_lora.store.last_word import without_a_word
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.queue_file import queue_path, read_queue
+from tui_lora.worker.reporter import Reporter
 
 pytestmark = pytest.mark.screens
 
@@ -131,6 +135,21 @@ def test_it_goes_on_after_one_that_was_killed(
     assert read_queue(tmp_path).cards() == ()
     hub.close()
     until(lambda: ended(third))
+
+
+def test_it_goes_on_after_one_that_was_killed_in_its_command(tmp_path: Path) -> None:
+    """Its last word is said by then, and the queue is not seen to; that of an attempt before says
+    nothing of this one."""
+    paths = done_session(tmp_path)
+    pid = view_of(paths).pid
+    assert pid
+    assert without_a_word(paths.folder, pid) == ""
+    assert without_a_word(paths.folder, pid + 1) is None
+    reporter = Reporter(paths.events)
+    reporter.say(PhaseStarted(name=HOOK_PHASE, label="running your command"))
+    assert without_a_word(paths.folder, pid) is None
+    reporter.say(PhaseFinished(name=HOOK_PHASE, seconds=1.0))
+    assert without_a_word(paths.folder, pid) == ""
 
 
 def test_a_killed_one_that_was_to_be_paused_holds_the_queue_up(

@@ -142,12 +142,12 @@ class FullFrom:
 
         from tui_lora.worker import saving
 
-        room = namedtuple("room", "free")
+        room = namedtuple("room", "total free")
         really, usage = saving.Saving.save, saving.shutil.disk_usage
 
         def save(self_: saving.Saving, write: object) -> None:
             full = self_._trainer.state.global_step in self.steps
-            saving.shutil.disk_usage = lambda _: room(10 if full else 1 << 40)  # type: ignore[assignment,misc]
+            saving.shutil.disk_usage = lambda _: room(1 << 41, 10 if full else 1 << 40)  # type: ignore[assignment,misc]
             really(self_, write)  # type: ignore[arg-type]
             saving.shutil.disk_usage = usage
 
@@ -187,8 +187,20 @@ class NoRoom:
 
         from tui_lora.worker import saving
 
-        room = namedtuple("room", "free")
-        saving.shutil.disk_usage = lambda _: room(self.free)  # type: ignore[assignment,misc]
+        room = namedtuple("room", "total free")
+        saving.shutil.disk_usage = lambda _: room(1 << 41, self.free)  # type: ignore[assignment,misc]
+
+
+def test_a_disk_that_tells_nothing_of_itself_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system in user space without statfs has no size, and nothing free."""
+    usage = type(saving.shutil.disk_usage(tmp_path))
+    monkeypatch.setattr(saving.shutil, "disk_usage", lambda _: usage(0, 0, 0))
+    saving._must_have(tmp_path, 1 << 40)
+    monkeypatch.setattr(saving.shutil, "disk_usage", lambda _: usage(1, 1, 0))
+    with pytest.raises(OSError, match="No space left"):
+        saving._must_have(tmp_path, 1 << 40)
 
 
 @pytest.mark.parametrize("lacks", ["the adapter", "the optimizer's state"])

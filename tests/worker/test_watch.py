@@ -61,7 +61,8 @@ def test_what_was_measured_before_a_resume_counts_on() -> None:
             reporter=SimpleNamespace(say=lambda event: told.append(event.guard)),
         )  # fmt: skip
         trainer.args.device = SimpleNamespace(type="cpu")
-        watch = Watch(trainer, GuardsSpec(overfitting="warn"))  # type: ignore[arg-type]
+        spec = GuardsSpec(overfitting="warn", nan="warn")
+        watch = Watch(trainer, spec)  # type: ignore[arg-type]
         for step, loss in enumerate(later, len(earlier)):
             trainer.current_eval_loss = lambda loss=loss: loss
             watch.on_evaluate(trainer.args, SimpleNamespace(global_step=step), None)  # type: ignore[arg-type]
@@ -71,6 +72,8 @@ def test_what_was_measured_before_a_resume_counts_on() -> None:
     for resumed_at in range(4):
         assert seen(curve[:resumed_at], curve[resumed_at:]) == ["overfitting"], resumed_at
     assert seen(curve[:5], curve[5:]) == []
+    # What is no number still is told of again: the run that goes on is stopped for it, too.
+    assert seen([1.5, float("nan")], [float("nan")]) == ["nan"]
 
 
 def test_a_hook_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

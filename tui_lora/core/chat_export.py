@@ -24,6 +24,9 @@ def as_markdown(chat: KeptChat, when: str) -> str:
     for exchange in chat.transcript.exchanges:
         for turn in exchange.opening or ():
             parts += [f"**Of the dataset, {turn.role}**", turn.content]
+            if turn.role == "system" and not exchange.plain:
+                # It is what the answers are given under.
+                before = turn.content
         asked = ["**Text**" if exchange.plain else "**You**", exchange.question]
         for answer in exchange.answers:
             told = chat.transcript.told(exchange, answer)

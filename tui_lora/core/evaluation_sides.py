@@ -45,6 +45,7 @@ def why_not_alike(left: Evaluation, right: Evaluation) -> list[str]:
         "the longest answer": (_longest(left), _longest(right)),
     }
     found = [what for what, (one, other) in pairs.items() if one != other]
+    # Only where both were written down.
     before, after = _fed(left), _fed(right)
     if any(before[part] != after[part] for part in before.keys() & after.keys()):
         found.append("the rows as they were fed")
@@ -141,9 +142,11 @@ def _counts(found: Evaluation) -> tuple[tuple[str, int], ...]:
 
 
 def _fed(found: Evaluation) -> dict[str, str]:
-    """What was fed of each part, and of the answers."""
-    answered = {"answers": found.answers.fed} if found.answers is not None else {}
-    return {**{part.part: part.fed for part in found.parts}, **answered}
+    """What was fed of each part, and of the answers, where it is known."""
+    told: dict[str, str] = {part.part: part.fed for part in found.parts}
+    if found.answers is not None:
+        told["answers"] = found.answers.fed
+    return {name: fed for name, fed in told.items() if fed}
 
 
 def _longest(found: Evaluation) -> int | None:

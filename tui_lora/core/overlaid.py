@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tui_lora.core.evaluation import Evaluation
+from tui_lora.core.evaluation import Evaluation, PartReport
 from tui_lora.core.evaluation_sides import why_not_alike
 from tui_lora.core.fields import Setting
 from tui_lora.core.figures import TableData, Value
@@ -207,21 +207,27 @@ def warnings(runs: Sequence[Run]) -> tuple[str, ...]:
 
 
 def _why_metrics_differ(one: Evaluation, other: Evaluation) -> list[str]:
-    """By the rows that both measured; nothing where they have no metric in common."""
+    """By the rows that the metrics stand on; nothing where they have no metric in common."""
     if not {metric.name for metric in one.metrics} & {metric.name for metric in other.metrics}:
         return []
-    parts = {part.part for part in one.parts} & {part.part for part in other.parts}
     both = one.answers is not None and other.answers is not None
+    by_part = "sft" not in (one.task, other.task)
     alike = [
         found.model_copy(
             update={
-                "parts": tuple(part for part in found.parts if part.part in parts),
+                "parts": _main(found) if by_part else (),
                 "answers": found.answers if both else None,
             }
         )
         for found in (one, other)
     ]
     return why_not_alike(*alike)
+
+
+def _main(found: Evaluation) -> tuple[PartReport, ...]:
+    """The part that labels and preferences are counted over; those of sft are over answers."""
+    main = found.part("eval") or found.part("train")
+    return (main,) if main is not None else ()
 
 
 def _text(text: str, became: str) -> str:

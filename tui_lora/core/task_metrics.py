@@ -40,7 +40,8 @@ class Metric:
 
 # A dash behind a number or a word is none of its own: 10-15 ends in 15.
 _NUMBER = re.compile(r"(?:(?<![\w.)])-)?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
-_MARKED = re.compile(rf"####[ \t]*({_NUMBER.pattern})")
+# Bold, as LaTeX, or on the line below: all of it is right behind the mark.
+_MARKED = re.compile(rf"####[\s*$\\]*({_NUMBER.pattern})")
 
 
 def final_number(text: str) -> Decimal | None:

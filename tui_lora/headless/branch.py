@@ -14,6 +14,7 @@ from tui_lora.headless.verbs import follow_to_end, print_progress
 from tui_lora.store import branch as branches
 from tui_lora.store import runs, sessions
 from tui_lora.store.checkpoints import newest_whole
+from tui_lora.store.hooks import must_be_confirmed
 from tui_lora.store.spec_now import spec_now
 
 
@@ -40,8 +41,10 @@ def branch(
         to_stdout(clean(f"{name}: {changes_words(now, wanted)}"))
     for note in plan.how.notes:
         to_stdout(clean(f"{name}: {note}."))
+    # Before anything is made.
+    with_its_command(lambda: must_be_confirmed(plan.spec))
     made = branches.branch(root, paths, at, name, wanted)
-    with_its_command(lambda: runs.resume(made, on_progress=print_progress()))
+    runs.resume(made, on_progress=print_progress())
     if detach:
         to_stdout(f"{made.name} runs on its own. Watch it: tui-lora watch {made.name}")
         return 0

@@ -14,14 +14,14 @@ from tui_lora.store.hooks import SETTING, Unconfirmed, confirm
 T = TypeVar("T")
 
 
-def with_its_command(go: Callable[[], T]) -> T:
+def with_its_command(go: Callable[[], T], way: str = "") -> T:
     """What `go` returns, which starts a run; raises what it raises, and UserError where the answer
-    is no."""
+    is no. `way` is the command line that takes a --set, where the one that was given does not."""
     try:
         return go()
     except Unconfirmed as error:
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            raise
+            raise Unconfirmed(error.command, way) from None
         to_stdout(f"When it ends, the run has this run as you ({SETTING}):")
         for line in clean(error.command).splitlines():
             to_stdout(f"    {line}")

@@ -9,8 +9,10 @@ from pathlib import Path
 from tui_lora.core.errors import UserError
 from tui_lora.core.queue import card_words, place_words
 from tui_lora.core.text import clean
+from tui_lora.headless.confirming import with_its_command
 from tui_lora.headless.follow import to_stdout
 from tui_lora.store import queue, sessions
+from tui_lora.store.paths import SessionPaths
 from tui_lora.store.queue_file import read_queue
 from tui_lora.store.queue_now import busy_with, not_started, turns
 
@@ -65,8 +67,14 @@ def add(root: Path, names: list[str]) -> int:
     """Let sessions wait, in this order; all are looked up before the first is put in."""
     found = [sessions.find(root, name) for name in names]
     for paths in found:
-        to_stdout(queue.put_in(root, paths))
+        put_in(root, paths)
     return 0
+
+
+def put_in(root: Path, paths: SessionPaths) -> None:
+    """Let a session wait; where it ends with a command that is new here, a terminal is asked."""
+    way = f"tui-lora train {paths.name} --queue"
+    to_stdout(with_its_command(lambda: queue.put_in(root, paths), way))
 
 
 def remove(root: Path, name: str) -> int:

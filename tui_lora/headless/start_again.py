@@ -8,6 +8,7 @@ from typing import Any
 
 from tui_lora.core.changed import CHECKPOINTS, EVERYTHING, ChangedSince
 from tui_lora.core.errors import UserError
+from tui_lora.core.resumable import as_options
 from tui_lora.headless.confirming import with_its_command
 from tui_lora.headless.follow import to_stdout
 from tui_lora.store import runs
@@ -28,11 +29,14 @@ def start_again(
     it begins at its first step where none of its checkpoints is whole."""
     accepted = (*((EVERYTHING,) if accept else ()), *((CHECKPOINTS,) if anew else ()))
 
+    way = f"tui-lora resume {paths.name} {as_options(changes)}".rstrip()
+
     def go(accepted: Collection[str]) -> None:
         with_its_command(
             lambda: runs.resume(
                 paths, changes=changes, reason=reason, accept=accepted, on_progress=on_progress
-            )
+            ),
+            way,
         )
 
     try:

@@ -17,11 +17,11 @@ from tui_lora.headless.changes import changed, changes_in
 from tui_lora.headless.confirming import with_its_command
 from tui_lora.headless.follow import follow, to_stdout
 from tui_lora.headless.out_of_memory import ran_out_lines
+from tui_lora.headless.queue import put_in
 from tui_lora.headless.start_again import start_again
 from tui_lora.store import runs, sessions
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.presets import read_preset
-from tui_lora.store.queue import put_in
 from tui_lora.store.spec_file import read_data, spec_in
 from tui_lora.store.spec_file import read_spec as read_spec_file
 from tui_lora.store.spec_now import spec_now, with_changes
@@ -65,7 +65,8 @@ def train(
             paths = _begin_like(root, paths, name, changes, queued=queued)
         elif not queued:
             _resume(root, paths, changes, accept)
-        elif changes:
+        elif changes and changes_in(spec_now(paths), changes, root):
+            # A setting that it has may be given: its command is confirmed by that.
             raise UserError(
                 f"{paths.name} would wait with the settings that it has.",
                 then="Give --set with --name NEW for a new session like it, or start it now.",
@@ -73,7 +74,7 @@ def train(
     else:
         paths = _begin(root, what, preset, name, changes, queued=queued)
     if queued:
-        to_stdout(put_in(root, paths))
+        put_in(root, paths)
         return 0
     return _followed(paths, detach)
 

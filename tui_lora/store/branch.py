@@ -142,12 +142,13 @@ def _starting_from(spec: RunSpec, folder: Path) -> RunSpec:
 
 def _check_room(root: Path, needed: int) -> None:
     try:
-        free = shutil.disk_usage(root).free
+        disk = shutil.disk_usage(root)
     except OSError:
         return
-    if free < needed + _SPARE_BYTES:
+    # One of no size at all tells nothing of itself.
+    if disk.total and disk.free < needed + _SPARE_BYTES:
         raise UserError(
-            f"the branch copies {size(needed)}, and {size(free)} are free.",
+            f"the branch copies {size(needed)}, and {size(disk.free)} are free.",
             where=clean(str(root)),
             then="Make room there.",
         )

@@ -18,6 +18,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tui_lora.core.errors import UserError
 from tui_lora.core.evaluate import Evaluate
 from tui_lora.core.evaluation import AnswerRow, Evaluation, LossRow, Written
 from tui_lora.core.text import clean
@@ -136,6 +137,19 @@ def unfinished(paths: SessionPaths) -> Unfinished | None:
         if isinstance(t, int | float):
             return Unfinished(path, float(t), len(lines) - 1, asked)
     return None
+
+
+def drop(left: Unfinished) -> None:
+    """Delete what it had measured. Raises UserError, also where it is being gone on with."""
+    try:
+        held = _alone_with(left.path)
+        if held is None:
+            raise UserError("it is being measured now, so it stays.", where=clean(str(left.path)))
+        with held:
+            left.path.unlink(missing_ok=True)
+    except OSError as error:
+        where = clean(str(left.path))
+        raise UserError(f"it could not be deleted: {error.strerror}.", where=where) from None
 
 
 def keep(

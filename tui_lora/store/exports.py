@@ -19,7 +19,7 @@ from tui_lora.store.checkpoints import checkpoints
 from tui_lora.store.heldout import held_out
 from tui_lora.store.json_file import read_object
 from tui_lora.store.local_model import local_place
-from tui_lora.store.loftq_adapters import of_loftq
+from tui_lora.store.loftq_adapters import merges_rounded
 from tui_lora.store.model_weights import shard_files
 from tui_lora.store.moved_on import moved_on
 from tui_lora.store.paths import SessionPaths, hub_cache_folder
@@ -148,7 +148,7 @@ def estimate(target: ChatTarget, out: Path, precision: Precision) -> Estimate:
 def notices_of(target: ChatTarget) -> tuple[str, ...]:
     """What to know before an adapter is merged. Reads files."""
     assert target.adapter is not None
-    stored = storage_words(target.quantization.scheme, took_back=of_loftq(target.adapter))
+    stored = storage_words(target.quantization.scheme, took_back=merges_rounded(target.adapter))
     return tuple(words for words in (moved_on(target.adapter, target.model), stored) if words)
 
 

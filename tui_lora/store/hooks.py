@@ -20,19 +20,23 @@ if TYPE_CHECKING:
     from tui_lora.core.spec import RunSpec
 
 SETTING = "hooks.on_finish"
+HOOK_PHASE = "hook"
+"""What a worker's events call the time in which it runs."""
 
 
 class Unconfirmed(UserError):
-    """A run would end with a `command` that nobody has confirmed here."""
+    """A run would end with a `command` that nobody has confirmed here. `way` is the command line
+    that would confirm it, where it is another than the one that was refused."""
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: str, way: str = "") -> None:
         self.command = command
+        way = f"{way} " if way else ""
         super().__init__(
             f"the run brings a command that runs as you when it ends, and which was not confirmed "
             f"on this machine: {command}",
             where=SETTING,
-            then=f"Read it. To let it run, now and in other runs: --set {SETTING}="
-            f"{shlex.quote(command)}. To do without: --set {SETTING}=none",
+            then=f"Read it. To let it run, now and in other runs: {way}--set "
+            f"{SETTING}={shlex.quote(command)}. To do without: --set {SETTING}=none",
         )
 
 
@@ -57,8 +61,9 @@ def confirm(command: str) -> None:
         write_whole(_path(), json.dumps([*known, command], indent=1) + "\n")
     except OSError as error:
         raise UserError(
-            f"that the command may run could not be written down: {error.strerror}.",
+            f"the answer could not be kept: {error.strerror}.",
             where=clean(str(_path())),
+            then="Set TUI_LORA_CONFIG to another folder, or make room there.",
         ) from None
 
 

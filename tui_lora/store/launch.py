@@ -93,7 +93,6 @@ def start_training(
             f"{paths.name} is already running (process {running or 'unknown'}).",
             then=f"Watch it: tui-lora watch {paths.name}",
         )
-    _reap()
     check_inside(paths.folder)
     with os.fdopen(os.open(paths.log, _APPENDED, 0o600), "ab") as log:
         process = subprocess.Popen(
@@ -107,7 +106,7 @@ def start_training(
             close_fds=True,
             umask=0o077,
         )
-    _STARTED.append(process)
+    _keep(process)
     deadline = time.monotonic() + wait_s
     while time.monotonic() < deadline:
         if process.poll() is None and _has_begun(paths, process.pid):
@@ -207,7 +206,7 @@ def _start_next(
             close_fds=True,
             umask=0o077,
         )
-    _STARTED.append(process)
+    _keep(process)
 
 
 def asked_of(
@@ -395,5 +394,5 @@ def lives(pid: int) -> bool:
     return True
 
 
-def _reap() -> None:
-    _STARTED[:] = [process for process in _STARTED if process.poll() is None]
+def _keep(started: Process) -> None:
+    _STARTED[:] = [*(process for process in _STARTED if process.poll() is None), started]

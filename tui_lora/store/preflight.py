@@ -175,7 +175,9 @@ def _checkpoint_bytes(spec: RunSpec, entry: ModelEntry | None) -> int:
 def _free_bytes(folder: Path) -> int | None:
     for place in (folder, *folder.parents):
         try:
-            return shutil.disk_usage(place).free
+            disk = shutil.disk_usage(place)
         except OSError:
             continue
+        # One of no size at all tells nothing of itself.
+        return disk.free if disk.total else None
     return None

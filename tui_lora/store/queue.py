@@ -15,6 +15,7 @@ from tui_lora.core.queue import Moved, Queue, Queued, Refused, Removed
 from tui_lora.core.status import Status
 from tui_lora.core.text import one_line
 from tui_lora.store import launch, lock, runs, sessions
+from tui_lora.store.hooks import SETTING, Unconfirmed
 from tui_lora.store.paths import SessionPaths
 from tui_lora.store.queue_file import forget, one_at_a_time, read_queue, say, take
 from tui_lora.store.queue_now import busy_with, card_for
@@ -136,6 +137,11 @@ def _guard(root: Path, card: str) -> None:
 
 
 def _why(error: Exception) -> str:
+    if isinstance(error, Unconfirmed):
+        return (
+            f"the command that it ends with ({SETTING}) was not confirmed on this machine; put it "
+            "in again, which asks about it."
+        )
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 

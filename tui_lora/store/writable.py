@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 
 from tui_lora.core.errors import UserError
 from tui_lora.core.text import clean
@@ -14,12 +14,11 @@ _TRIAL_BYTES = 1 << 14
 
 def must_take_files(paths: SessionPaths) -> None:
     """Raises UserError where a small file cannot be written into a session's folder."""
-    trial = paths.folder / f".trial.{os.getpid()}"
     try:
-        try:
-            trial.write_bytes(bytes(_TRIAL_BYTES))
-        finally:
-            trial.unlink(missing_ok=True)
+        # A name of its own: what somebody else's session brings is not written over.
+        with tempfile.NamedTemporaryFile(dir=paths.folder, prefix=".trial.") as file:
+            file.write(bytes(_TRIAL_BYTES))
+            file.flush()
     except OSError as error:
         raise UserError(
             f"{paths.name} cannot be written to {clean(str(paths.folder))}: {error.strerror}.",

@@ -50,6 +50,14 @@ class EvaluationsRead(Message, bubble=False):
         super().__init__()
 
 
+class Dropped(Message, bubble=False):
+    """What an evaluation that did not end had measured is deleted."""
+
+    def __init__(self, paths: SessionPaths) -> None:
+        self.paths = paths
+        super().__init__()
+
+
 class EvaluatingPage(TalkingPage):
     """`evaluations_changed` is called when others are shown."""
 
@@ -62,6 +70,8 @@ class EvaluatingPage(TalkingPage):
                 tooltip="evaluations that are kept: choose one, compare two"),
         Binding("c", "cancel", "cancel", id="results.cancel",
                 tooltip="cancel the evaluation; what was measured is kept"),
+        Binding("x", "drop", "drop", id="results.drop",
+                tooltip="delete what an evaluation that did not end had measured (asks first)"),
     ]  # fmt: skip
 
     def __init__(self) -> None:
@@ -232,6 +242,8 @@ class EvaluatingPage(TalkingPage):
             return alive
         if action == "evaluate":
             return found is not None and bool(found.steps) and not alive
+        if action == "drop":
+            return found is not None and found.left is not None and not alive
         if action == "rows":
             return self.evaluation is not None
         return found is not None and bool(found.kept)
@@ -267,6 +279,34 @@ class EvaluatingPage(TalkingPage):
 
     def action_cancel(self) -> None:
         self.evaluating.cancel()
+
+    def action_drop(self) -> None:
+        from tui_lora.ui.evaluating_text import unfinished_words
+        from tui_lora.ui.screens.question import Question
+
+        found = self._found
+        if found is None or (left := found.left) is None:
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._drop(found.paths, left)
+
+        detail = f"{unfinished_words(left)}. They are measured anew if they are asked for again."
+        self.app.push_screen(Question("Drop this evaluation?", detail, "drop it"), answered)
+
+    @work(thread=True, exit_on_error=False, group="drop")
+    def _drop(self, paths: SessionPaths, left: Unfinished) -> None:
+        from tui_lora.store.evaluations import drop
+
+        drop(left)
+        self.post_message(Dropped(paths))
+
+    @on(Dropped)
+    def _dropped(self, fact: Dropped) -> None:
+        if fact.paths == self.bench.session:
+            self._so_far = None
+            self.read_evaluations(fact.paths)
 
     def action_rows(self) -> None:
         from tui_lora.ui.screens.evaluated_rows import EvaluatedRowsScreen

@@ -93,8 +93,8 @@ def when(found: Evaluation) -> str:
 def begin_rows(left: Unfinished | None, *, any_adapter: bool) -> list[Content]:
     """What can be begun, or gone on with."""
     if left is not None:
-        key = join(("v", STRONG), dim(" goes on with it"))
-        return [join(ink(f"! {unfinished_words(left)}", TIGHT), "   ", key)]
+        keys = join(("v", STRONG), dim(" goes on   "), ("x", STRONG), dim(" drops it"))
+        return [join(ink(f"! {unfinished_words(left)}", TIGHT), "   ", keys)]
     if not any_adapter:
         return [dim("there is no adapter to be measured: none was saved, and no checkpoint")]
     words = " measures base and tuned on the very same rows"

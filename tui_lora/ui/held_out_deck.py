@@ -60,6 +60,8 @@ class Deck:
     def take(self, fact: HeldOutRead) -> None:
         self.paths, self._questions, self._at = fact.paths, fact.found.questions, -1
         self._source = fact.found.source
+        # What was drawn of another session is no row of this one.
+        self._drawn = {}
 
     @property
     def about(self) -> str:

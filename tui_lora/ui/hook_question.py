@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tui_lora.core.errors import UserError
 from tui_lora.core.text import one_line
 from tui_lora.store.hooks import SETTING, confirm, is_confirmed
 from tui_lora.ui.screens.question import Question
@@ -27,8 +28,13 @@ def before_its_command(page: Page, command: str | None, go: Callable[[], object]
         return
 
     def answered(yes: bool | None) -> None:
-        if yes:
+        if not yes:
+            return
+        try:
             confirm(command)
+        except UserError as error:
+            page.say(f"{error.what} {error.then}", "error")
+        else:
             go()
 
     page.hush()

@@ -145,8 +145,16 @@ class Page(Screen[None]):
     def begin_run(self, name: str, spec: RunSpec) -> None:
         """Make a session of a spec, start its worker, and turn to it on the Train screen."""
         from tui_lora.store import runs
+        from tui_lora.store.hooks import Unconfirmed
+        from tui_lora.ui.hook_question import before_its_command
 
-        self._started(runs.begin(self.bench.root, name, spec, on_progress=self._progressed))
+        try:
+            paths = runs.begin(self.bench.root, name, spec, on_progress=self._progressed)
+        except Unconfirmed as found:
+            go = partial(self.begin_run, name, spec)
+            self.app.call_from_thread(before_its_command, self, found.command, go)
+            return
+        self._started(paths)
 
     def resume_run(
         self, paths: SessionPaths, changes: Mapping[str, Any] | None = None, reason: str = ""

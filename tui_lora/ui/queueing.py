@@ -133,8 +133,16 @@ def _ask(page: Page, ask: Callable[[], str]) -> None:
 
 
 def _asked(page: Page, ask: Callable[[], str]) -> None:
-    with _ONE_BY_ONE:
-        said = ask()
+    from tui_lora.store.hooks import Unconfirmed
+    from tui_lora.ui.hook_question import before_its_command
+
+    try:
+        with _ONE_BY_ONE:
+            said = ask()
+    except Unconfirmed as found:
+        again = partial(_ask, page, ask)
+        page.app.call_from_thread(before_its_command, page, found.command, again)
+        return
     page.post_message(Said(one_line(said, max_chars=300), "good"))
     page.app.call_from_thread(_look_again, page)
 

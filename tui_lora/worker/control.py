@@ -44,7 +44,7 @@ class Control(TrainerCallback):
     """Has a trainer hold, go on and change its settings. `spec` is the one that it trains with.
 
     `onward` are settings for which the run must load anew: it then ends with a checkpoint, and
-    whoever started it goes on from there.
+    whoever started it writes them down and goes on from there.
     """
 
     def __init__(self, trainer: Session, spec: RunSpec, peeking: Peeking) -> None:

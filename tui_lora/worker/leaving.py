@@ -10,7 +10,7 @@ from tui_lora.core.events import AttemptFinished, OrderAnswered
 from tui_lora.core.orders import ORDERS, Discard, Pause, Stop
 from tui_lora.core.spec import RunSpec
 from tui_lora.store import launch
-from tui_lora.store.hooks import is_confirmed
+from tui_lora.store.hooks import HOOK_PHASE, is_confirmed
 from tui_lora.store.paths import SessionPaths
 from tui_lora.worker.handing_on import HandingOn
 from tui_lora.worker.inbox import Inbox
@@ -54,7 +54,7 @@ def leave(
         )
     elif command is not None:
         # Signs of life go on meanwhile: the run is over, and its process is not.
-        with reporter.phase("hook", "running your command (hooks.on_finish)"):
+        with reporter.phase(HOOK_PHASE, "running your command (hooks.on_finish)"):
             _run_hook(command, paths, outcome)
         _answer_the_rest(inbox, outcome, reporter)
     reporter.close()

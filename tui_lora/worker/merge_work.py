@@ -21,7 +21,7 @@ from tui_lora.store.adapter_labels import read_labels
 from tui_lora.store.catalog import is_of_hub
 from tui_lora.store.hub_snapshots import snapshot_at
 from tui_lora.store.json_file import read_object
-from tui_lora.store.loftq_adapters import of_loftq
+from tui_lora.store.loftq_adapters import merges_rounded
 from tui_lora.store.model_code import own_classes
 from tui_lora.store.moved_on import moved_on
 from tui_lora.store.quantized import quantized
@@ -201,7 +201,7 @@ def prepare(asked: Merge, say: Progress) -> Work:
     units = Units(hollow, files.names)
     dtype, reason = _dtype(asked.precision, files)
     beside = Rounded()
-    if of_loftq(adapter):
+    if merges_rounded(adapter):
         beside = rounded_layers(asked, built, hollow, classifies=bool(labels))
     moved = moved_on(adapter, spec)
     return Work(asked, place, adapter, labels, hollow, files, units, dtype, reason, beside, moved)

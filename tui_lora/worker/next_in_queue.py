@@ -46,7 +46,7 @@ def _guard(root: Path, card: str, pid: int, session: Path) -> int:
         return 1
     from tui_lora.store.last_word import without_a_word
 
-    why_not = without_a_word(session)
+    why_not = without_a_word(session, pid)
     if why_not is None:
         return _go_on(root, card)
     if why_not:

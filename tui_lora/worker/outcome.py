@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tui_lora.core.events import MemoryHolder, MemoryRanOut, Result, Verdict
@@ -31,8 +31,10 @@ class Outcome:
         self.total_steps: int | None = None
         self.adapter_bytes: int | None = None
         self.progress: Progress | None = None
-        self.onward: dict[str, Any] = {}
-        """Settings with which the run must load anew and go on."""
+        self.onward: Mapping[str, Any] = {}
+        """Settings that were promised for when the run has loaded anew."""
+        self.loads_anew = False
+        """It ended to do so at once."""
         self.trainer: Any = None
         """What the run trains with, from when it is ready."""
 

@@ -173,9 +173,10 @@ class Saving:
 
 
 def _must_have(folder: Path, needed_bytes: int) -> None:
-    needed, free = needed_bytes + _SPARE_BYTES, shutil.disk_usage(folder).free
-    if free < needed:
-        words = f"{size(free)} are free, and it takes about {size(needed)}"
+    needed, disk = needed_bytes + _SPARE_BYTES, shutil.disk_usage(folder)
+    # One of no size at all tells nothing of itself (FUSE without statfs): it is tried.
+    if disk.total and disk.free < needed:
+        words = f"{size(disk.free)} are free, and it takes about {size(needed)}"
         raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} ({words})")
 
 

@@ -151,6 +151,9 @@ def main(arguments: list[str]) -> int:
     if (measured := memory_measured(before)) is not None:
         reporter.say(measured)
         learn_from(paths, steps=outcome.step - (checkpoint.step if checkpoint else 0))
+    if outcome.onward:
+        # Promised by now: it holds for whoever resumes the run, also where its end comes first.
+        reporter.say(SpecChanged(changes=outcome.onward, reason=AS_YOU_ASKED))
     inbox.read()
     anew = Anew(paths, held, asked.accept, environment, reporter, inbox, outcome)
     if retry is not None and not inbox.stopping:
@@ -158,12 +161,10 @@ def main(arguments: list[str]) -> int:
         anew.begin(retry)
     elif instead is not None and checkpoint is not None and not inbox.stopping:
         reporter.notice(outcome.message, "warning")
-        again = Retry(asked.retry, {}, "")
-        anew.begin(again, before=checkpoint.step)
-    elif outcome.onward and not inbox.stopping:
-        again = Retry(asked.retry, outcome.onward, AS_YOU_ASKED)
-        anew.begin(again)
-    if inbox.stopping and (instead is not None or outcome.onward):
+        anew.begin(Retry(asked.retry, {}, ""), before=checkpoint.step)
+    elif outcome.loads_anew and not inbox.stopping:
+        anew.begin(Retry(asked.retry, {}, ""))
+    if inbox.stopping and (instead is not None or outcome.loads_anew):
         outcome.ended_first(inbox, instead.step if instead is not None else outcome.step)
     seconds = time.monotonic() - began
     return leave(paths, spec, outcome, inbox, reporter, environment, seconds)
@@ -213,6 +214,8 @@ def _train(
     )
     trainer.add_callback(peeking)
     control = Control(trainer, run.spec, peeking)
+    # The very same, also where something fails after a change was promised.
+    outcome.onward = control.onward
     trainer.add_callback(control)
     trainer.add_callback(Watch(trainer, spec.guards))
     if forecasting is not None and run.loaded.device == "cpu":
@@ -280,7 +283,7 @@ def _train(
         outcome.paused(paths, inbox.stop_reason, unsaved)
         return
     if control.onward and not inbox.stopping:
-        outcome.onward = control.onward
+        outcome.loads_anew = True
         outcome.message = "it could not load anew"
         return
 

@@ -24,6 +24,7 @@ from tui_lora.core.spec import LoraSpec
 from tui_lora.store.adapter_labels import write_labels
 from tui_lora.store.paths import SessionPaths
 from tui_lora.worker import resuming
+from tui_lora.worker.as_it_was import chance_as_it_was
 from tui_lora.worker.class_reporting import ClassReporting
 from tui_lora.worker.classifier import ClassificationTrainer, accuracy_of, macro_f1_of
 from tui_lora.worker.doing import Doing
@@ -231,7 +232,9 @@ class Session:
         metrics: dict[str, float] = {}
         measuring = f"measuring the held-out rows at step {step}"
         self.doing.phase = "evaluation"
-        with self.reporter.phase("evaluating", measuring), self.as_saved():
+        # Whoever reads rows draws a number; a checkpoint may be written before this evaluation or
+        # behind it, and the next step is to be the same from both.
+        with self.reporter.phase("evaluating", measuring), self.as_saved(), chance_as_it_was():
             try:
                 metrics = super().evaluate(*arguments, **named)
             except CutShort:

@@ -32,8 +32,10 @@ class Watch(TrainerCallback):
         self._celsius: float | None = None
         self._ended = threading.Event()
         for earlier in trainer.progress.evaluations:
-            # What an earlier attempt measured counts on; it was told then.
-            self._guards.see_evaluation(earlier.step or 0, earlier.loss)
+            # What an earlier attempt measured counts on; it was told then. A loss that was no
+            # number then says nothing of now: it is told again where it is none still.
+            if math.isfinite(earlier.loss):
+                self._guards.see_evaluation(earlier.step or 0, earlier.loss)
         on_card = trainer.args.device.type == "cuda"  # type: ignore[attr-defined]
         if on_card and spec.temperature != "off":
             # A driver may take seconds to answer; training does not wait for it.
@@ -65,9 +67,11 @@ class Watch(TrainerCallback):
             return
         self._looked = now
         try:
-            free = shutil.disk_usage(self._trainer.paths.folder).free / GIB
+            disk = shutil.disk_usage(self._trainer.paths.folder)
         except OSError:
-            free = None
+            disk = None
+        # One of no size at all tells nothing of itself.
+        free = disk.free / GIB if disk is not None and disk.total else None
         seen = self._guards.see_machine(
             now, celsius=self._celsius, free_gib=free, running_s=now - self._began
         )

@@ -56,7 +56,9 @@ class StartLine(Line):
         page = cast("Page", self.screen)
         command = get(draft.data, SETTING)
         go = partial(self._begin, draft, root, queued)
-        begin = partial(before_its_command, page, command, go)
+        # What is no text at all is for the check to refuse.
+        asked = command if isinstance(command, str) else None
+        begin = partial(before_its_command, page, asked, go)
         if queued and self.card_runs:
             begin()
         else:

@@ -280,14 +280,16 @@ class ChatScreen(KeptPage):
     def _chosen(self, fact: TargetList.Chosen) -> None:
         if len(fact.targets) > 1:
             self.everybody = True
-        ready = self.link.state.ready
+        first, state = fact.targets[0], self.link.state
+        held = state.target is not None and state.alive and state.target.base == first.base
         # Such as on the CPU, where `auto` brought it.
-        there = ready is not None and ready.device == fact.targets[0].devices
+        there = state.ready is not None and state.ready.device == first.devices
         moved = fact.placed and not there
-        self.talk_to(*(self._along(fact.targets) if moved else fact.targets), moved=moved)
+        anew = moved or not held
+        self.talk_to(*(self._along(fact.targets) if anew else fact.targets), moved=moved)
 
     def _along(self, chosen: Sequence[ChatTarget]) -> Sequence[ChatTarget]:
-        """Targets whose base goes elsewhere, and before them those that stand beside it already."""
+        """Targets whose base is loaded anew, and before them those that stood beside it."""
         first, names = chosen[0], {BASE, *(voice_of(target) for target in chosen)}
         others = [
             replace(target, devices=first.devices)

@@ -171,7 +171,7 @@ class AnswersPage(DeckPage):
             self.query_one(Talk).add_answers(exchange, [answer])
         else:
             self._put(answer, before)
-        if before is not None and _alike(answer, before):
+        if before is not None and _greedy_alike(answer, before):
             self.say("greedy: the same settings give the same answer; g sets a temperature.")
 
     def action_carry_on(self) -> None:
@@ -255,8 +255,8 @@ class AnswersPage(DeckPage):
         self.query_one(Composer).focus()
 
 
-def _alike(one: Answer, other: Answer) -> bool:
-    """Whether two answers of a voice were drawn with the same settings, seed and strength."""
-    if one.drawn is None or other.drawn is None:
+def _greedy_alike(one: Answer, other: Answer) -> bool:
+    """Whether two answers of a voice were given greedily, with the same settings and strength."""
+    if one.drawn is None or other.drawn is None or not one.drawn.values.greedy:
         return False
     return one.drawn.same(other.drawn) and one.strength == other.strength

@@ -102,7 +102,7 @@ class ResultsScreen(ResultFiles, EvaluatingPage):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "stop":
             return self._asking is not None or self.can_evaluate("cancel")
-        if action in ("evaluate", "rows", "evaluations", "cancel"):
+        if action in ("evaluate", "rows", "evaluations", "cancel", "drop"):
             return self.can_evaluate(action)
         if action == "checkpoints":
             return self._disk is not None and bool(self._disk.checkpoints)
